@@ -1,0 +1,1 @@
+"""Functions on numpy arrays: no torch, no files, no clock, no globals."""

@@ -1,0 +1,1 @@
+"""From grey image to mask: probability, thresholds, sizes."""

@@ -1,0 +1,1 @@
+"""The only code that knows file formats: open, read rows, patch, verify."""

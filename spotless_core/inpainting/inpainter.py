@@ -1,0 +1,32 @@
+"""The seam between regions and the methods that fill them.
+
+Comes in: crops of the photo with their holes, in groups of one size. Goes out: the same crops, filled. A method never sees
+files, depth or metadata, never writes outside the hole (the composite takes only what lies under the mask anyway), and never writes into its inputs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from spotless_core.arrays.kinds import FloatImage, Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One region cut out of the photo: `image` h×w×C float32 in [0, 1] (C = 1 or 3), `mask` h×w bool, True = fill.
+
+    Values are the scan's stored samples divided by its full scale; nothing is known of their encoding.
+    """
+
+    image: FloatImage
+    mask: Mask
+
+
+class Inpainter(Protocol):
+    """One method of filling. `name` goes into the receipt."""
+
+    name: str
+
+    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+        """Return one filled image per crop, each h×w×C float32 in [0, 1], inputs untouched."""
+        ...

@@ -1,0 +1,1 @@
+"""The networks, their devices and their weights."""

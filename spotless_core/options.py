@@ -1,0 +1,134 @@
+"""Every choice the core accepts, as frozen values: passed as arguments, never read from globals or the environment.
+
+Lengths are micrometres on the film and become pixels through the scan's resolution.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from spotless_core.errors import OptionsError
+
+
+class Sensitivity(StrEnum):
+    """How readily something is taken for a defect; each step has its own calibrated probability thresholds."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class InpaintMethod(StrEnum):
+    """How holes are filled. AUTO = the best method whose weights are here."""
+
+    AUTO = "auto"
+    LAMA = "lama"
+    LAMA_CLEANER = "lama-cleaner"
+    TELEA = "telea"
+    NS = "ns"
+
+
+class DeviceChoice(StrEnum):
+    """Where the networks run. AUTO = CUDA, else MPS, else CPU."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class FilmFormat(StrEnum):
+    """The film's frame size, used for the scale when the dpi tag is missing or absurd."""
+
+    AUTO = "auto"
+    MM35 = "35mm"
+    MM120_645 = "645"
+    MM120_66 = "6x6"
+    MM120_67 = "6x7"
+    SHEET_4X5 = "4x5"
+
+
+LONG_SIDE_MM: dict[FilmFormat, float] = {
+    FilmFormat.MM35: 36.0,
+    FilmFormat.MM120_645: 56.0,
+    FilmFormat.MM120_66: 56.0,
+    FilmFormat.MM120_67: 70.0,
+    FilmFormat.SHEET_4X5: 120.0,
+}
+"""Exposed long side of a frame, millimetres."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """Tiles of the detector: `tile_px` a multiple of 64, `stride_px` in [tile_px / 4, tile_px]."""
+
+    tile_px: int = 1024
+    stride_px: int = 512
+
+    def __post_init__(self) -> None:
+        if self.tile_px < 128 or self.tile_px % 64:
+            raise OptionsError(f"detect.tile_px = {self.tile_px}; a multiple of 64, at least 128, expected.")
+        if not self.tile_px // 4 <= self.stride_px <= self.tile_px:
+            raise OptionsError(
+                f"detect.stride_px = {self.stride_px}; between {self.tile_px // 4} and {self.tile_px} expected."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class MaskOptions:
+    """From probability to mask.
+
+    `min_speck_um`: smaller defects are grain. `max_speck_um`: the largest compact defect (diameter). `max_length_um`
+    and `max_width_um`: the largest hair or scratch (length, stroke width). `grow_um`: the penumbra taken into the
+    mask around each defect. `max_coverage`: fraction of the frame, in (0, 1]; above it the frame is held for a person.
+    """
+
+    sensitivity: Sensitivity = Sensitivity.NORMAL
+    min_speck_um: float = 12.0
+    max_speck_um: float = 700.0
+    max_length_um: float = 8000.0
+    max_width_um: float = 250.0
+    grow_um: float = 12.0
+    max_coverage: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("min_speck_um", "max_speck_um", "max_length_um", "max_width_um"):
+            if getattr(self, name) <= 0:
+                raise OptionsError(f"mask.{name} = {getattr(self, name)}; a positive number of micrometres expected.")
+        if self.grow_um < 0:
+            raise OptionsError(f"mask.grow_um = {self.grow_um}; zero or more micrometres expected.")
+        if not 0 < self.max_coverage <= 1:
+            raise OptionsError(f"mask.max_coverage = {self.max_coverage}; a fraction in (0, 1] expected.")
+
+
+@dataclass(frozen=True, slots=True)
+class InpaintOptions:
+    """How holes are filled: `method`, and for lama-cleaner the path of `big-lama.pt` (None = lama-cleaner's cache).
+
+    `context_px`: clean pixels kept around a hole in its crop. `grain`: put measured grain back into fills.
+    """
+
+    method: InpaintMethod = InpaintMethod.AUTO
+    big_lama_path: Path | None = None
+    context_px: int = 32
+    grain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOptions:
+    """`device`, whether a CPU fallback is allowed when it cannot start, and CPU threads (0 = all cores)."""
+
+    device: DeviceChoice = DeviceChoice.AUTO
+    allow_fallback: bool = False
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Everything one restoration depends on. `film_format` and `assumed_dpi` give the scale where the file does not."""
+
+    detect: DetectOptions = field(default_factory=DetectOptions)
+    mask: MaskOptions = field(default_factory=MaskOptions)
+    inpaint: InpaintOptions = field(default_factory=InpaintOptions)
+    film_format: FilmFormat = FilmFormat.AUTO
+    max_megapixels: float = 2000.0

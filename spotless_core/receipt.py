@@ -1,0 +1,90 @@
+"""The JSON written beside a result: what came in, what went out, what was found, what really ran.
+
+A frozen record of facts; `to_dict` gives the JSON's shape. The receipt names the device, precision, models and
+settings that ran, never those that were asked for.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from spotless_core.arrays.kinds import Box
+
+SCHEMA = "spotless-receipt/1"
+
+Outcome = Literal["done", "held"]
+Role = Literal["image", "mask", "preview"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """The scan: `dpi` is the resolution used (None: unknown, pixels were taken for `film_format`'s scale)."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    width: int
+    height: int
+    channels: int
+    bits: int
+    container: str
+    compression: str
+    dpi: float | None
+    um_per_px: float
+    encoding: str
+    polarity: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """One written file: its name and the sha256 of its bytes."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One connected piece of the mask.
+
+    `box`: (top, left, bottom, right) px, end exclusive. `area_px`: masked pixels. `length_um`: long side of its
+    minimum-area rectangle. `kind`: speck | hair | scratch | blot | given. `score`: highest probability in it.
+    `method`: what filled it, "" if it was not filled.
+    """
+
+    box: Box
+    area_px: int
+    length_um: float
+    kind: str
+    score: float
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One scan's journey. `coverage`: masked fraction of the frame. `seconds`: by step and in total."""
+
+    software: str
+    outcome: Outcome
+    input: InputFacts
+    outputs: dict[str, FileFacts]
+    models: tuple[FileFacts, ...]
+    device: str
+    precision: str
+    options: dict[str, Any]
+    defects: tuple[Defect, ...]
+    coverage: float
+    preservation: str
+    outside_mask_identical: bool
+    seconds: dict[str, float]
+    peak_memory_mb: float
+    notes: tuple[str, ...] = field(default_factory=tuple)
+    schema: str = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; boxes become lists."""
+        return asdict(self)
+
+    def with_output_names(self, names: dict[str, str]) -> "Receipt":
+        """Return a copy whose outputs carry the final names (role → name), as published."""
+        outputs = {role: FileFacts(names.get(role, facts.name), facts.sha256) for role, facts in self.outputs.items()}
+        return replace(self, outputs=outputs)

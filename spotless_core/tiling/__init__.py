@@ -1,0 +1,1 @@
+"""Cover a frame with overlapping tiles and blend their results back."""

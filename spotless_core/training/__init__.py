@@ -1,0 +1,1 @@
+"""Synthetic film dust, training of both networks, evaluation, export."""

@@ -1,0 +1,197 @@
+"""Training crops: a clean photograph becomes a piece of dusty film, with the truth a person could mark.
+
+`draw_crop` is a pure function of its random generator, so step N of a run always sees the same batch: a resumed run
+goes on as if it had never stopped. The visibility rule: an element counts if the change it makes, averaged over its core,
+is at least `VISIBLE_CONTRAST` and `VISIBLE_SIGMAS` times the local standard deviation of grain and texture; one weaker than
+`HIDDEN_SIGMAS` or `HIDDEN_CONTRAST` is nothing; in between, and on the soft rim, it counts neither way.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spotless_core.arrays.kinds import GreyImage, Mask
+from spotless_core.errors import MissingInputError
+from spotless_core.training import film
+from spotless_core.training.film import FILM_TYPES, FilmType, GrainBank, Rng
+from spotless_core.training.lookalikes import add_lookalikes
+from spotless_core.training.synthetic_dust import RealShape, Sprite, draw_sprite
+
+VISIBLE_CONTRAST, VISIBLE_SIGMAS = 0.035, 1.6
+HIDDEN_CONTRAST, HIDDEN_SIGMAS = 0.015, 0.7
+TRUTH_FRACTION = 0.35
+"""A pixel belongs to an element where the element's alpha reaches this fraction of its peak."""
+RIM_FRACTION = 0.08
+"""Between this and `TRUTH_FRACTION` lies the penumbra, which counts neither way."""
+SPRITES_PER_BANK = 1500
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+IGNORED: int = 255
+"""Truth value of pixels that count neither way; 0 is clean, 1 is dust."""
+
+SpriteBank: TypeAlias = list[tuple[float, list[Sprite]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """`grey` float32 side×side in [0, 1] and `truth` uint8: 0 clean, 1 dust, 255 counts neither way."""
+
+    grey: GreyImage
+    truth: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element as it fell: its kind, box (top, left, bottom, right), and whether a person can see it."""
+
+    kind: str
+    box: tuple[int, int, int, int]
+    visible: bool
+
+
+def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
+    """Read every photograph under `folder` as 8-bit grey (Rec. 601 luma); subfolders included."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not paths:
+        raise MissingInputError(f"{folder}: no photographs ({', '.join(sorted(PHOTO_SUFFIXES))}) there.")
+    photos = []
+    for path in paths:
+        photo = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if photo is not None and min(photo.shape) >= 128:
+            photos.append(photo)
+    return photos
+
+
+def make_sprite_bank(rng: Rng, real: dict[str, list[RealShape]], count: int = SPRITES_PER_BANK) -> SpriteBank:
+    """Draw `count` sprites in groups of one resolution each: (micrometres per pixel, sprites)."""
+    resolutions = np.exp(rng.uniform(np.log(25400 / 6400), np.log(25400 / 1200), 10))
+    return [(float(um), [draw_sprite(rng, float(um), real) for _ in range(count // 10)]) for um in resolutions]
+
+
+def visibility(change: float, sigma: float) -> str:
+    """Apply the visibility rule to a mean change of grey and the local standard deviation: visible, unsure or hidden."""
+    if change >= VISIBLE_CONTRAST and change >= VISIBLE_SIGMAS * sigma:
+        return "visible"
+    if change < HIDDEN_CONTRAST or change < HIDDEN_SIGMAS * sigma:
+        return "hidden"
+    return "unsure"
+
+
+def local_sigma(grey: GreyImage) -> GreyImage:
+    """Standard deviation of what a 3 px low-pass removes, in a 25 px window: grain and texture around each pixel."""
+    high = grey - cv2.GaussianBlur(grey, (0, 0), 3.0)
+    return np.sqrt(cv2.blur(high * high, (25, 25)))
+
+
+def drop_elements(
+    rng: Rng, clean: GreyImage, film_type: FilmType, sprites: list[Sprite], positions: NDArray[np.int64]
+) -> tuple[GreyImage, NDArray[np.uint8], list[Element]]:
+    """Let `sprites` fall on `clean` at `positions` (n×2: centre row, column) in density; returns dusty, truth, elements."""
+    log_exposure = film.to_log_exposure(clean)
+    sigma = local_sigma(clean)
+    truth = np.zeros(clean.shape, np.uint8)
+    height, width = clean.shape
+    elements = []
+    for sprite, (row, column) in zip(sprites, positions, strict=True):
+        box, alpha = _clipped(sprite.alpha, int(row), int(column), height, width)
+        if alpha.size == 0:
+            continue
+        place = np.s_[box[0] : box[2], box[1] : box[3]]
+        before = film.from_log_exposure(log_exposure[place])
+        log_exposure[place] += _density(rng, sprite.kind, film_type) * alpha
+        change = np.abs(film.from_log_exposure(log_exposure[place]) - before)
+        core = alpha >= 0.6
+        if not core.any():
+            continue
+        seen = visibility(float(change[core].mean()), float(sigma[place][core].mean()))
+        body, rim = alpha >= TRUTH_FRACTION, alpha >= RIM_FRACTION
+        region = truth[place]
+        if seen == "visible":
+            region[rim & (region == 0)] = IGNORED
+            region[body] = 1
+        elif seen == "unsure":
+            region[rim & (region == 0)] = IGNORED
+        if seen != "hidden":
+            elements.append(Element(sprite.kind, box, seen == "visible"))
+    return film.from_log_exposure(log_exposure), truth, elements
+
+
+def _clipped(
+    alpha: NDArray[np.float32], row: int, column: int, height: int, width: int
+) -> tuple[tuple[int, int, int, int], NDArray[np.float32]]:
+    top, left = row - alpha.shape[0] // 2, column - alpha.shape[1] // 2
+    box = (max(top, 0), max(left, 0), min(top + alpha.shape[0], height), min(left + alpha.shape[1], width))
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return box, alpha[:0]
+    return box, alpha[box[0] - top : box[2] - top, box[1] - left : box[3] - left]
+
+
+def _density(rng: Rng, kind: str, film_type: FilmType) -> float:
+    """Signed change of log10 exposure: particles absorb, scratches add or remove density."""
+    if kind == "scratch":
+        density = float(np.exp(rng.uniform(np.log(0.03), np.log(0.6))))
+        sign = film_type.dust_sign if rng.random() < 0.5 else -film_type.dust_sign
+        return sign * density * film_type.density_gain
+    density = float(np.exp(rng.uniform(np.log(0.06), np.log(1.4))))
+    return film_type.dust_sign * density * film_type.density_gain
+
+
+def scatter(rng: Rng, count: int, height: int, width: int) -> NDArray[np.int64]:
+    """Place `count` elements: most anywhere, a third in clusters, as lint and fingerprints gather dust."""
+    places = rng.uniform(0, 1, (count, 2)) * (height, width)
+    if count > 4 and rng.random() < 0.5:
+        clustered = rng.random(count) < 0.35
+        centre = rng.uniform(0, 1, 2) * (height, width)
+        places[clustered] = centre + rng.normal(0, 0.12, (int(clustered.sum()), 2)) * (height, width)
+    return places.astype(np.int64)
+
+
+def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grains: GrainBank, side: int) -> Crop:
+    """Draw one crop of `side` pixels: random photo, film, resolution, dust (an eighth of the crops has none)."""
+    film_type = FILM_TYPES[int(rng.integers(len(FILM_TYPES)))]
+    _, sprites = bank[int(rng.integers(len(bank)))]
+    grey = _photo_window(rng, photos[int(rng.integers(len(photos)))], side)
+    grey = film.random_tone(rng, grey)
+    strength = float(np.exp(rng.uniform(*np.log(film_type.grain)))) * (0.2 if rng.random() < 0.12 else 1)
+    grain = grains.draw(rng, grey.shape, float(rng.uniform(*film_type.grain_px)))
+    clean = film.add_grain(grey, grain, strength)
+    count = 0 if rng.random() < 0.12 else int(rng.integers(1, 30))
+    chosen = [_flipped(rng, sprites[int(i)]) for i in rng.integers(0, len(sprites), count)]
+    dusty, truth, _ = drop_elements(rng, clean, film_type, chosen, scatter(rng, count, side, side))
+    dusty = film.digitise(rng, dusty)
+    if rng.random() < 0.06:  # an uninverted negative that was taken for a positive
+        dusty = np.float32(1) - dusty
+    return Crop(dusty, truth)
+
+
+def _photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
+    scale = float(np.exp(rng.uniform(np.log(0.6), np.log(2.6))))
+    source = min(int(np.ceil(side / scale)), *photo.shape)
+    top, left = (int(rng.integers(0, length - source + 1)) for length in photo.shape)
+    window = photo[top : top + source, left : left + source]
+    if rng.random() < 0.5:
+        window = window[:, ::-1]
+    window = np.ascontiguousarray(np.rot90(window, int(rng.integers(4))) if rng.random() < 0.3 else window)
+    if rng.random() < 0.2:
+        window = add_lookalikes(rng, window)
+    scale = side / source
+    grey = window.astype(np.float32) / 255
+    blur_px = float(rng.uniform(0, 0.55)) * scale if rng.random() < 0.8 else float(rng.uniform(0.6, 2.0)) * scale
+    return film.enlarge(grey, (side, side), scale, blur_px)
+
+
+def _flipped(rng: Rng, sprite: Sprite) -> Sprite:
+    alpha = sprite.alpha
+    if rng.random() < 0.5:
+        alpha = alpha[::-1]
+    if rng.random() < 0.5:
+        alpha = alpha.T
+    return Sprite(sprite.kind, alpha)
+
+
+def truth_masks(truth: NDArray[np.uint8]) -> tuple[Mask, Mask]:
+    """Split a truth map into (dust, counts) masks."""
+    return truth == 1, truth != IGNORED
