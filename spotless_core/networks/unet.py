@@ -16,7 +16,9 @@ from spotless_core.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class UNetShape:
-    """`width`: channels of the first level, doubled per level. `depth`: halvings below the stem. `fold`: stem factor."""
+    """`width`: channels of the first level, doubled per level. `depth`: halvings below the stem. `fold`: stem
+    factor.
+    """
 
     width: int = 24
     depth: int = 4

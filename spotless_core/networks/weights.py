@@ -1,10 +1,11 @@
 """The manifest of shipped weights, and the only place where weights are loaded.
 
-Comes in: the folder with `manifest.toml` and the files it names. Goes out: tensors whose sha256 was checked first. Weights are
-safetensors (no code can run on loading) stored in half precision and returned in float32.
+Comes in: the folder with `manifest.toml` and the files it names. Goes out: tensors whose sha256 was checked first.
+Weights are safetensors (no code can run on loading) stored in half precision and returned in float32.
 """
 
 import hashlib
+import pickle
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ MANIFEST = "manifest.toml"
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One network of the manifest. `shape`: its constructor's arguments. `input`: limits as data (multiple, smallest
-    size). `thresholds`: per sensitivity {seed, grow}, probabilities calibrated on the validation set."""
+    size). `thresholds`: per sensitivity {seed, grow}, probabilities calibrated on the validation set.
+    """
 
     name: str
     path: Path
@@ -93,5 +95,5 @@ def load_checkpoint_file(path: Path) -> Any:  # noqa: ANN401 - a training state 
     """Load a training checkpoint, tensors and plain values only (`weights_only`)."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{path}: cannot be loaded as a checkpoint ({error}).") from error

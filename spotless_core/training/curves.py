@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first: training runs without a display
+from matplotlib import pyplot as plt
 
 
 def draw_curves(source: Path, target: Path) -> None:
@@ -46,5 +46,8 @@ def sheet(
     rows = [np.rint(grey * 255).astype(np.uint8), shown]
     if probability is not None:
         rows.append(np.rint(probability * 255).astype(np.uint8))
-    bands = [np.vstack([np.hstack(row[i : i + 8]) for row in rows]) for i in range(0, len(grey) - len(grey) % 8 or 1, 8)]
+    bands = [
+        np.vstack([np.hstack(list(row[i : i + 8])) for row in rows])
+        for i in range(0, len(grey) - len(grey) % 8 or 1, 8)
+    ]
     Image.fromarray(np.vstack(bands)).save(target)

@@ -1,9 +1,9 @@
 """Training crops: a clean photograph becomes a piece of dusty film, with the truth a person could mark.
 
 `draw_crop` is a pure function of its random generator, so step N of a run always sees the same batch: a resumed run
-goes on as if it had never stopped. The visibility rule: an element counts if the change it makes, averaged over its core,
-is at least `VISIBLE_CONTRAST` and `VISIBLE_SIGMAS` times the local standard deviation of grain and texture; one weaker than
-`HIDDEN_SIGMAS` or `HIDDEN_CONTRAST` is nothing; in between, and on the soft rim, it counts neither way.
+goes on as if it had never stopped. The visibility rule: an element counts if the change it makes, averaged over its
+core, is at least `VISIBLE_CONTRAST` and `VISIBLE_SIGMAS` times the local standard deviation of grain and texture; one
+weaker than `HIDDEN_SIGMAS` or `HIDDEN_CONTRAST` is nothing; in between, and on the soft rim, it counts neither way.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,9 @@ def make_sprite_bank(rng: Rng, real: dict[str, list[RealShape]], count: int = SP
 
 
 def visibility(change: float, sigma: float) -> str:
-    """Apply the visibility rule to a mean change of grey and the local standard deviation: visible, unsure or hidden."""
+    """Apply the visibility rule to a mean change of grey and the local standard deviation: visible, unsure or
+    hidden.
+    """
     if change >= VISIBLE_CONTRAST and change >= VISIBLE_SIGMAS * sigma:
         return "visible"
     if change < HIDDEN_CONTRAST or change < HIDDEN_SIGMAS * sigma:
@@ -89,7 +91,9 @@ def local_sigma(grey: GreyImage) -> GreyImage:
 def drop_elements(
     rng: Rng, clean: GreyImage, film_type: FilmType, sprites: list[Sprite], positions: NDArray[np.int64]
 ) -> tuple[GreyImage, NDArray[np.uint8], list[Element]]:
-    """Let `sprites` fall on `clean` at `positions` (n×2: centre row, column) in density; returns dusty, truth, elements."""
+    """Let `sprites` fall on `clean` at `positions` (n×2: centre row, column) in density; returns dusty, truth,
+    elements.
+    """
     log_exposure = film.to_log_exposure(clean)
     sigma = local_sigma(clean)
     truth = np.zeros(clean.shape, np.uint8)
@@ -178,7 +182,7 @@ def _photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
     if rng.random() < 0.2:
         window = add_lookalikes(rng, window)
     scale = side / source
-    grey = window.astype(np.float32) / 255
+    grey = window.astype(np.float32) / np.float32(255)
     blur_px = float(rng.uniform(0, 0.55)) * scale if rng.random() < 0.8 else float(rng.uniform(0.6, 2.0)) * scale
     return film.enlarge(grey, (side, side), scale, blur_px)
 

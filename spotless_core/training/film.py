@@ -1,10 +1,10 @@
 """Film as a scanner sees it: soft picture, tone, grain, noise, sharpening, and dust composited in density.
 
-Comes in: a clean photograph (grey, gamma-coded, float32 in [0, 1]). Goes out: what a scan of it on film would look like, before
-(`expose`) and after (`digitise`) dust falls on it. A particle adds optical density to the film: on a negative, the inverted
-positive turns bright there, on a slide dark. Densities add in log exposure, so a speck vanishes on white sky of a negative
-as it does on real film. Grain is correlated noise, strongest in the mid-tones (ISO 10505 granularity falls towards
-clear film and towards Dmax).
+Comes in: a clean photograph (grey, gamma-coded, float32 in [0, 1]). Goes out: what a scan of it on film would look
+like, before (`expose`) and after (`digitise`) dust falls on it. A particle adds optical density to the film: on a
+negative, the inverted positive turns bright there, on a slide dark. Densities add in log exposure, so a speck vanishes
+on white sky of a negative as it does on real film. Grain is correlated noise, strongest in the mid-tones (ISO 10505
+granularity falls towards clear film and towards Dmax).
 """
 
 from dataclasses import dataclass
@@ -27,8 +27,9 @@ GRAIN_FIELDS = 24
 
 @dataclass(frozen=True, slots=True)
 class FilmType:
-    """`dust_sign`: +1 where a particle turns bright in the positive, -1 dark. `density_gain`: change of log10 exposure of
-    the positive per unit of density (1/contrast of the film). `grain`: standard deviation range in mid grey."""
+    """`dust_sign`: +1 where a particle turns bright in the positive, -1 dark. `density_gain`: change of log10 exposure
+    of the positive per unit of density (1/contrast of the film). `grain`: standard deviation range in mid grey.
+    """
 
     name: str
     dust_sign: int
@@ -115,5 +116,5 @@ def digitise(rng: Rng, grey: GreyImage) -> GreyImage:
     if rng.random() < 0.15:
         quality = int(rng.integers(70, 97))
         coded = cv2.imencode(".jpg", np.rint(grey * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        grey = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+        grey = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(255)
     return np.ascontiguousarray(grey, dtype=np.float32)

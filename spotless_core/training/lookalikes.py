@@ -20,10 +20,17 @@ LETTERS = "ABCDEFGHKLMNPRSTUVWXYZabcdefghiklmnoprstuvwxyz0123456789.,-:!"
 def add_lookalikes(rng: Rng, grey: Photo) -> Photo:
     """Return a copy of `grey` (uint8 H×W) with one random kind of lookalike drawn in."""
     grey = grey.copy()
-    kind = rng.choice(["points", "wires", "text", "rain", "border", "perforations"], p=[0.25, 0.25, 0.2, 0.1, 0.12, 0.08])
-    {"points": _points, "wires": _wires, "text": _text, "rain": _rain, "border": _border, "perforations": _perforations}[
-        str(kind)
-    ](rng, grey)
+    kind = rng.choice(
+        ["points", "wires", "text", "rain", "border", "perforations"], p=[0.25, 0.25, 0.2, 0.1, 0.12, 0.08]
+    )
+    {
+        "points": _points,
+        "wires": _wires,
+        "text": _text,
+        "rain": _rain,
+        "border": _border,
+        "perforations": _perforations,
+    }[str(kind)](rng, grey)
     return grey
 
 
@@ -76,7 +83,9 @@ def _rain(rng: Rng, grey: Photo) -> None:
     for _ in range(int(rng.integers(20, 120))):
         start = rng.uniform(0, 1, 2) * grey.shape[::-1]
         end = np.rint((start + step) * 16).astype(int)
-        cv2.line(layer, np.rint(start * 16).astype(int).tolist(), end.tolist(), int(rng.uniform(25, 150)), 1, cv2.LINE_AA, 4)
+        cv2.line(
+            layer, np.rint(start * 16).astype(int).tolist(), end.tolist(), int(rng.uniform(25, 150)), 1, cv2.LINE_AA, 4
+        )
     _blend(grey, layer, 230)
 
 
@@ -84,11 +93,19 @@ def _border(rng: Rng, grey: Photo) -> None:
     height, width = grey.shape
     ink, side = _ink(rng), int(rng.integers(4))
     depth = int(rng.uniform(0.05, 0.5) * (height if side < 2 else width))
-    box = [np.s_[:depth], np.s_[-depth:], np.s_[:, :depth], np.s_[:, -depth:]][side]
-    grey[box] = ink
+    (grey[:depth], grey[-depth:], grey[:, :depth], grey[:, -depth:])[side][:] = ink
     if rng.random() < 0.5:  # edge print on the rebate
         words = "".join(rng.choice(list(LETTERS), 9))
-        cv2.putText(grey, words, (int(rng.integers(0, 80)), max(depth - 6, 20)), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255 - ink, 1, cv2.LINE_AA)
+        cv2.putText(
+            grey,
+            words,
+            (int(rng.integers(0, 80)), max(depth - 6, 20)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.7,
+            255 - ink,
+            1,
+            cv2.LINE_AA,
+        )
 
 
 def _perforations(rng: Rng, grey: Photo) -> None:

@@ -69,10 +69,9 @@ def train_detector(run: DetectorRun, device: str) -> Path:
     """Train, or go on with, the run in `run.output`; returns its last checkpoint's path."""
     shape = UNetShape(run.width, run.depth, run.fold)
     torch.manual_seed(run.seed)
-    network = UNet(shape).to(device, memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(run.ema_decay), use_buffers=True
-    )
+    network = UNet(shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    blend = torch.optim.swa_utils.get_ema_multi_avg_fn(run.ema_decay)  # type: ignore[no-untyped-call]
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=blend, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=run.learning_rate, weight_decay=run.weight_decay)
     path = run.output / "checkpoint.pt"
     start, best = 0, {}
@@ -103,7 +102,12 @@ def train_detector(run: DetectorRun, device: str) -> Path:
             draw_preview(average.module, *validation[0], device, run.output / "preview.png")
             recent.clear()
         if done % run.checkpoint_every == 0 or done == run.steps:
-            state = {"step": done, "best": best, "shape": [run.width, run.depth, run.fold], "optimiser": optimiser.state_dict()}
+            state = {
+                "step": done,
+                "best": best,
+                "shape": [run.width, run.depth, run.fold],
+                "optimiser": optimiser.state_dict(),
+            }
             save_checkpoint(path, {**state, "network": network.state_dict(), "average": average.state_dict()})
     progress.close()
     return path

@@ -12,8 +12,8 @@ def dice_bce_loss(logits: Tensor, truth: Tensor, counts: Tensor, hard_weight: fl
     """Return a scalar loss for N×1×H×W `logits`.
 
     `truth`: 1 = dust, 0 = clean. `counts`: 1 where a pixel counts, 0 where truth is unsure. Dice is taken over the
-    whole batch (Milletari et al., V-Net, 2016), so crops without dust do not divide by zero; cross-entropy is the mean over
-    counted pixels, plus `hard_weight` times the mean over the hardest `HARD_FRACTION` of clean pixels.
+    whole batch (Milletari et al., V-Net, 2016), so crops without dust do not divide by zero; cross-entropy is the mean
+    over counted pixels, plus `hard_weight` times the mean over the hardest `HARD_FRACTION` of clean pixels.
     """
     logits = logits.float()
     probability = torch.sigmoid(logits) * counts

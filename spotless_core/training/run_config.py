@@ -14,9 +14,9 @@ class DetectorRun:
     """Settings of one detector run.
 
     `photos`, `validation_photos`: folders of clean photographs. `real_shapes`: folder with scanNN.jsonl, "" for none;
-    `real_scans`, `validation_scans`: which of them. `output`: the run's folder. `batch`, `side`: crops per step and their
-    side in pixels. `decay_steps`: last steps, over which the learning rate falls to zero along a half cosine; it rises over
-    `warmup_steps` and is constant between. `ema_decay`: of the averaged weights, the ones that are exported.
+    `real_scans`, `validation_scans`: which of them. `output`: the run's folder. `batch`, `side`: crops per step and
+    their side in pixels. `decay_steps`: last steps, over which the learning rate falls to zero along a half cosine; it
+    rises over `warmup_steps` and is constant between. `ema_decay`: of the averaged weights, the ones that are exported.
     """
 
     photos: Path

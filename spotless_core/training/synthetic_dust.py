@@ -2,13 +2,14 @@
 
 Three procedural families (elliptical blobs, linear scratches, squiggly hairs), each parameter varied by ±20 % around
 values drawn from the measured statistics of real 35 mm frames, each element with its own blur (its distance from the
-film plane), mixed with polygons of real artefacts where a folder of them is given. Alpha is the fraction of the element's
-density; opacity and polarity are chosen when it falls on the film (dataset.py).
+film plane), mixed with polygons of real artefacts where a folder of them is given. Alpha is the fraction of the
+element's density; opacity and polarity are chosen when it falls on the film (dataset.py).
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -59,11 +60,13 @@ def vary(rng: Rng, value: float) -> float:
     return value * float(rng.uniform(0.8, 1.2))
 
 
-def draw_sprite(rng: Rng, um_per_px: float, real: dict[str, list[RealShape]], kind: str | None = None) -> Sprite:
-    """Draw one element of a random (or the given) `kind` at `um_per_px`; half of them from `real` where it has any."""
+def draw_sprite(
+    rng: Rng, um_per_px: float, real: dict[str, list[RealShape]], kind: str | None = None, real_share: float = 0.5
+) -> Sprite:
+    """Draw one element of a random (or the given) `kind` at `um_per_px`, `real_share` of them from `real` shapes."""
     chosen = kind or str(rng.choice(list(KIND_WEIGHTS), p=list(KIND_WEIGHTS.values())))
     candidates = real.get(chosen, [])
-    if candidates and chosen != "scratch" and rng.random() < 0.5:
+    if candidates and chosen != "scratch" and rng.random() < real_share:
         shape = candidates[int(rng.integers(len(candidates)))]
         alpha = _rasterise(_turned(rng, shape.polygon_um * float(rng.uniform(0.55, 1.05))) / um_per_px)
     elif chosen in {"dust", "dirt"}:
@@ -108,7 +111,9 @@ def _scratch(rng: Rng, um_per_px: float) -> NDArray[np.float32]:
     steps = 24
     along = np.linspace(0, length_um / um_per_px, steps)
     wobble = np.cumsum(rng.normal(0, 0.25 * float(rng.random()), steps))
-    angle = float(rng.uniform(0, np.pi)) if rng.random() < 0.6 else float(rng.choice([0, np.pi / 2])) + rng.normal(0, 0.02)
+    angle = (
+        float(rng.uniform(0, np.pi)) if rng.random() < 0.6 else float(rng.choice([0, np.pi / 2])) + rng.normal(0, 0.02)
+    )
     x, y = along * np.cos(angle) - wobble * np.sin(angle), along * np.sin(angle) + wobble * np.cos(angle)
     return _stroke(np.stack([x, y], 1), max(width_um / um_per_px, 0.7), broken=rng.random() < 0.35, rng=rng)
 
@@ -125,8 +130,8 @@ def _stroke(
     over = OVERSAMPLE if max(size) < 120 else 2
     canvas = np.zeros((int(size[1]) * over, int(size[0]) * over), np.uint8)
     path = np.rint((points - origin) * over * 16).astype(np.int32)
-    thickness = max(int(round(width_px * over)), 1)
-    for start, end in zip(path[:-1], path[1:], strict=True):
+    thickness = max(round(width_px * over), 1)
+    for start, end in pairwise(path):
         value = 255
         if broken and rng is not None:
             value = int(rng.choice([0, 90, 180, 255], p=[0.2, 0.2, 0.2, 0.4]))
@@ -161,7 +166,7 @@ def _defocused(rng: Rng, alpha: NDArray[np.float32], um_per_px: float) -> NDArra
     blur_um = float(rng.uniform(2, 7)) if rng.random() < 0.8 else float(rng.uniform(7, 22))
     sigma_px = max(blur_um / um_per_px, 0.35)
     margin = int(np.ceil(2.5 * sigma_px))
-    return cv2.GaussianBlur(cv2.copyMakeBorder(alpha, *[margin] * 4, cv2.BORDER_CONSTANT, value=0), (0, 0), sigma_px)
+    return cv2.GaussianBlur(np.pad(alpha, margin), (0, 0), sigma_px)
 
 
 def _textured(rng: Rng, alpha: NDArray[np.float32]) -> NDArray[np.float32]:

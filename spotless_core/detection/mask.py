@@ -1,0 +1,121 @@
+"""From probability to mask: what is repaired, and what is left alone for good reason.
+
+Seed-and-grow with calibrated thresholds, absolute floors, size caps in micrometres, more evidence asked of large and
+elongated candidates (a wire is the same shape as a hair), growth over the penumbra, and a coverage budget. No
+threshold is relative to the frame: a clean frame gives an empty mask.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from spotless_core.arrays.kinds import Mask, Probability
+from spotless_core.arrays.masks import Shape, find_pieces, grow_mask, measure_shape, seed_and_grow
+from spotless_core.errors import ModelError
+from spotless_core.options import MaskOptions
+from spotless_core.receipt import Defect
+
+ELONGATED = 3.0
+"""Length over stroke width from which a piece is a hair or a scratch, not a speck."""
+STRAIGHT_SPAN = 0.12
+"""A scratch's rectangle is at most this wide for its length; hairs bend."""
+MIN_AREA_PX = 4
+"""Smaller pieces are noise at any resolution."""
+PROOF_FULL_UM = 1500.0
+"""Length at which a candidate must have earned the full extra evidence."""
+PROOF_MEAN = 0.30
+"""Extra evidence: at `PROOF_FULL_UM` the mean probability must lie this far above the growing threshold (of what is
+left to 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """`seed`: probability that starts a defect. `grow`: probability down to which it extends."""
+
+    seed: float
+    grow: float
+
+
+@dataclass(frozen=True, slots=True)
+class MaskResult:
+    """`mask` bool H×W, grown; `core`: the same before growing; `defects` of the mask;
+    `coverage` of the frame; `left_alone`: notes on candidates over a cap.
+    """
+
+    mask: Mask
+    core: Mask
+    defects: tuple[Defect, ...]
+    coverage: float
+    left_alone: tuple[str, ...]
+
+
+def thresholds_for(options: MaskOptions, calibrated: Mapping[str, Mapping[str, float]]) -> Thresholds:
+    """Pick the calibrated thresholds of `options.sensitivity` out of a manifest entry's table."""
+    try:
+        pair = calibrated[options.sensitivity.value]
+        return Thresholds(float(pair["seed"]), float(pair["grow"]))
+    except KeyError as error:
+        raise ModelError(
+            f"the model's manifest has no thresholds for sensitivity {options.sensitivity.value}."
+        ) from error
+
+
+def make_mask(probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float) -> MaskResult:
+    """Turn `probability` (H×W float32, read only) into the mask that will be repaired.
+
+    `um_per_px`: micrometres on the film per pixel.
+    """
+    pieces = find_pieces(seed_and_grow(probability, thresholds.seed, thresholds.grow))
+    min_area = max(np.pi / 4 * (options.min_speck_um / um_per_px) ** 2, MIN_AREA_PX)
+    kept = np.zeros(len(pieces.boxes) + 1, bool)
+    too_large = 0
+    for index, (box, area) in enumerate(zip(pieces.boxes, pieces.areas, strict=True)):
+        if area < min_area:
+            continue
+        place = np.s_[box[0] : box[2], box[1] : box[3]]
+        piece: Mask = pieces.labels[place] == index + 1
+        shape = measure_shape(piece)
+        if _is_over_cap(shape, options, um_per_px):
+            too_large += 1
+            continue
+        mean = float(probability[place][piece].mean())
+        kept[index + 1] = mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)
+    core: Mask = kept[pieces.labels]
+    mask = grow_mask(core, options.grow_um / um_per_px)
+    defects = describe_defects(mask, probability, um_per_px)
+    notes = (f"{too_large} candidates over the size caps were left alone",) if too_large else ()
+    return MaskResult(mask, core, defects, float(mask.mean()), notes)
+
+
+def describe_defects(mask: Mask, probability: Probability | None, um_per_px: float) -> tuple[Defect, ...]:
+    """List the connected pieces of `mask`; `probability` None means a person gave the mask (kind "given", score 1)."""
+    pieces = find_pieces(mask)
+    defects = []
+    for index, (box, area) in enumerate(zip(pieces.boxes, pieces.areas, strict=True)):
+        place = np.s_[box[0] : box[2], box[1] : box[3]]
+        piece: Mask = pieces.labels[place] == index + 1
+        shape = measure_shape(piece)
+        score = 1.0 if probability is None else round(float(probability[place][piece].max()), 4)
+        kind = "given" if probability is None else defect_kind(shape, um_per_px)
+        defects.append(Defect(box, int(area), round(shape.length * um_per_px, 1), kind, score))
+    return tuple(defects)
+
+
+def defect_kind(shape: Shape, um_per_px: float) -> str:
+    """Name a piece by its form: speck, blot (a large speck), hair or scratch (long and straight)."""
+    if shape.length < ELONGATED * shape.stroke:
+        return "blot" if shape.length * um_per_px > 300 else "speck"
+    return "scratch" if shape.width < max(STRAIGHT_SPAN * shape.length, shape.stroke * 1.5) else "hair"
+
+
+def _is_over_cap(shape: Shape, options: MaskOptions, um_per_px: float) -> bool:
+    length_um, stroke_um = shape.length * um_per_px, shape.stroke * um_per_px
+    if shape.length < ELONGATED * shape.stroke:
+        return length_um > options.max_speck_um
+    return length_um > options.max_length_um or stroke_um > options.max_width_um
+
+
+def _needed_mean(length_um: float, grow: float) -> float:
+    """Mean probability a candidate needs: the growing threshold, rising with its length."""
+    return grow + (1 - grow) * PROOF_MEAN * min(length_um / PROOF_FULL_UM, 1.0)

@@ -1,0 +1,291 @@
+"""The whole flow for one photo, on one page: decode → detect → mask → inpaint → encode → verify.
+
+Comes in: a scan, where to write, the loaded networks, the options. Goes out: the restored file, its mask, a preview
+and the facts for the receipt. Promise: what is written was decoded again and is bit-identical to the scan outside the
+mask (JPEG: outside its blocks), or nothing is written. Names, folders and publishing are the caller's.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from spotless_core.arrays.encoding import Encoding, detector_grey, sense_encoding
+from spotless_core.arrays.kinds import GreyImage, Mask, Samples
+from spotless_core.detection.detector import Detector
+from spotless_core.detection.mask import MaskResult, describe_defects, make_mask, thresholds_for
+from spotless_core.detection.scale import micrometres_per_pixel
+from spotless_core.errors import ModelError, OutputError
+from spotless_core.image_io.mask_png import read_mask, write_mask
+from spotless_core.image_io.opening import open_scan
+from spotless_core.image_io.preview import apply_edits_inplace, shrink, write_preview
+from spotless_core.image_io.scan_file import ScanFile
+from spotless_core.image_io.verify import verify_restored
+from spotless_core.inpainting.choice import choose_inpainter
+from spotless_core.inpainting.inpainter import Inpainter
+from spotless_core.inpainting.repair import RepairResult, repair_frame
+from spotless_core.networks.device import choose_device
+from spotless_core.networks.weights import ModelEntry, default_models_folder, read_manifest
+from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
+from spotless_core.photo import Edit, ScanInfo
+from spotless_core.receipt import Defect, FileFacts, InputFacts, Receipt
+from spotless_core.stopwatch import Stopwatch, peak_memory_mb
+
+SOFTWARE = "spotlessd 0.1.0"
+BAND_ROWS = 512
+DETECTOR = "detector"
+HASH_CHUNK = 1 << 22
+
+OnStep = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPaths:
+    """Where to write; existing files are overwritten, so callers pass temporary names."""
+
+    image: Path
+    mask: Path
+    preview: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The loaded networks, kept for the life of the process. `device`, `precision`: what really runs."""
+
+    detector: Detector
+    entry: ModelEntry
+    inpainter: Inpainter
+    device: str
+    precision: str
+    models: tuple[FileFacts, ...]
+    notes: tuple[str, ...]
+
+
+def load_tools(device: DeviceOptions, inpaint: InpaintOptions, models_folder: Path | None = None) -> Tools:
+    """Load and warm up the networks on the device of `device`.
+
+    Raises:
+        DeviceError: the device cannot start and no fallback is allowed.
+        ModelError: weights are missing, damaged or do not fit.
+    """
+    chosen = choose_device(device)
+    entries = read_manifest(models_folder or default_models_folder())
+    if DETECTOR not in entries:
+        raise ModelError("the model manifest has no detector; reinstall spotlessd.")
+    entry = entries[DETECTOR]
+    detector = Detector.from_entry(entry, chosen)
+    inpainter, notes = choose_inpainter(inpaint, chosen.kind)
+    models = (FileFacts(entry.path.name, entry.sha256), *_model_facts(inpainter))
+    notes = (*((chosen.note,) if chosen.note else ()), *notes)
+    return Tools(detector, entry, inpainter, chosen.kind, detector.precision, models, notes)
+
+
+def restore_photo(
+    source: Path,
+    outputs: OutputPaths,
+    tools: Tools,
+    options: RestoreOptions,
+    *,
+    source_name: str | None = None,
+    given_mask: Path | None = None,
+    on_step: OnStep = lambda _step, _fraction: None,
+) -> Receipt:
+    """Restore the scan at `source` into `outputs`, complete and fsynced on return; `on_step` hears of every tile.
+
+    With `given_mask` (PNG of the scan's size, above 127 = repair) nothing is detected: mask in = mask out. A frame over
+    the coverage budget is held: mask and preview are written, the image is not.
+
+    Raises:
+        ScanError: the scan is damaged or of a kind that cannot be kept exactly.
+        OutputError: an output cannot be written.
+        PreservationError: the encoded result failed the check; it was removed.
+    """
+    watch = Stopwatch()
+    with open_scan(source, options.max_megapixels) as scan:
+        info = scan.info
+        digest = _sha256(source)
+        frame = _decode(scan, lambda done: on_step("decode", done))
+        encoding = sense_encoding(frame, info.bits, is_min_white=info.is_min_white)
+        um_per_px, scale_note = micrometres_per_pixel(info, options.film_format)
+        watch.lap("decode")
+
+        found = _find(frame, encoding, tools, options, um_per_px, given_mask, on_step)
+        held = given_mask is None and found.coverage > options.mask.max_coverage
+        watch.lap("detect")
+
+        edits: list[Edit] = []
+        defects = found.defects
+        if not held:
+            repaired = repair_frame(
+                frame,
+                info.full_scale,
+                found.mask,
+                tools.inpainter,
+                options.inpaint,
+                seed=int(digest[:8], 16),
+                value_max=encoding.value_max,
+                on_progress=lambda done: on_step("inpaint", done),
+            )
+            edits, defects = repaired.edits, _with_methods(found, repaired)
+        watch.lap("inpaint")
+
+        on_step("encode", 0.0)
+        before = shrink(frame)
+        apply_edits_inplace(frame, edits)
+        write_preview(outputs.preview, before, shrink(frame), found.mask, encoding)
+        del frame
+        write_mask(outputs.mask, found.mask, info)
+        written = {"mask": outputs.mask, "preview": outputs.preview}
+        if not held:
+            scan.write_restored(outputs.image, edits)
+            written["image"] = outputs.image
+        watch.lap("encode")
+
+        if not held:
+            on_step("verify", 0.0)
+            _verify(scan, outputs.image, found.mask, edits, lambda row: on_step("verify", row / info.height))
+        facts = {role: FileFacts(path.name, _sha256(path)) for role, path in written.items()}
+        watch.lap("verify")
+
+    notes = [*tools.notes, *found.left_alone, *([scale_note] if scale_note else [])]
+    if held:
+        notes.append(
+            f"held: {found.coverage:.1%} of the frame would be repaired, {options.mask.max_coverage:.1%} is allowed"
+        )
+    return Receipt(
+        software=SOFTWARE,
+        outcome="held" if held else "done",
+        input=_input_facts(source, source_name, digest, info, encoding, um_per_px),
+        outputs=facts,
+        models=tools.models,
+        device=tools.device,
+        precision=tools.precision,
+        options=_plain(asdict(options))
+        | {"inpaint_method": tools.inpainter.name, "mask_given": given_mask is not None},
+        defects=defects,
+        coverage=round(found.coverage, 6),
+        preservation=info.preservation,
+        outside_mask_identical=not held,
+        seconds=watch.seconds(),
+        peak_memory_mb=peak_memory_mb(),
+        notes=tuple(notes),
+    )
+
+
+def detect_photo(
+    source: Path, tools: Tools, options: RestoreOptions, on_step: OnStep = lambda _step, _fraction: None
+) -> tuple[ScanInfo, GreyImage, MaskResult]:
+    """Detect only: the scan's facts, the probability (H×W float32 in [0, 1]) and the mask that restoring would use."""
+    with open_scan(source, options.max_megapixels) as scan:
+        frame = _decode(scan, lambda done: on_step("decode", done))
+        encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
+        um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
+        probability = _probability(frame, encoding, tools, options, on_step)
+        thresholds = thresholds_for(options.mask, tools.entry.thresholds)
+        return scan.info, probability, make_mask(probability, thresholds, options.mask, um_per_px)
+
+
+def _decode(scan: ScanFile, on_progress: Callable[[float], None]) -> Samples:
+    """Read the whole frame band by band: H×W×color_channels, stored values."""
+    info = scan.info
+    dtype = np.uint8 if info.bits == 8 else np.uint16
+    frame = np.empty((info.height, info.width, info.color_channels), dtype)
+    for top in range(0, info.height, BAND_ROWS):
+        bottom = min(top + BAND_ROWS, info.height)
+        frame[top:bottom] = scan.read_rows(top, bottom)
+        on_progress(bottom / info.height)
+    return frame
+
+
+def _find(
+    frame: Samples,
+    encoding: Encoding,
+    tools: Tools,
+    options: RestoreOptions,
+    um_per_px: float,
+    given_mask: Path | None,
+    on_step: OnStep,
+) -> MaskResult:
+    if given_mask is not None:
+        mask = read_mask(given_mask, frame.shape[:2])
+        return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
+    probability = _probability(frame, encoding, tools, options, on_step)
+    return make_mask(probability, thresholds_for(options.mask, tools.entry.thresholds), options.mask, um_per_px)
+
+
+def _probability(
+    frame: Samples, encoding: Encoding, tools: Tools, options: RestoreOptions, on_step: OnStep
+) -> GreyImage:
+    grey = np.empty(frame.shape[:2], np.float32)
+    for top in range(0, len(frame), BAND_ROWS):
+        grey[top : top + BAND_ROWS] = detector_grey(frame[top : top + BAND_ROWS], encoding)
+    return tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
+
+
+def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], on_rows: Callable[[int], None]) -> None:
+    try:
+        verify_restored(scan, image, mask, edits, on_rows)
+    except BaseException:
+        image.unlink(missing_ok=True)  # a result that failed the check must not lie about under any name
+        raise
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(HASH_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise OutputError(f"{path.name}: cannot be read back ({error.strerror}).") from error
+    return digest.hexdigest()
+
+
+def _input_facts(
+    source: Path, name: str | None, digest: str, info: ScanInfo, encoding: Encoding, um_per_px: float
+) -> InputFacts:
+    return InputFacts(
+        name=name or source.name,
+        sha256=digest,
+        size_bytes=source.stat().st_size,
+        width=info.width,
+        height=info.height,
+        channels=info.channels,
+        bits=info.bits,
+        container=info.container,
+        compression=info.compression,
+        dpi=info.dpi,
+        um_per_px=round(um_per_px, 4),
+        encoding=f"{encoding.transfer}, {encoding.range_bits} of {info.bits} bits used",
+        polarity=encoding.polarity,
+    )
+
+
+def _with_methods(found: MaskResult, repaired: RepairResult) -> tuple[Defect, ...]:
+    """Name for each defect the method that filled most of its box's masked pixels."""
+    names = sorted(set(repaired.methods))
+    filled = np.zeros(found.mask.shape, np.uint8)  # 0 = untouched, i + 1 = names[i]
+    for edit, method in zip(repaired.edits, repaired.methods, strict=True):
+        height, width = edit.mask.shape
+        filled[edit.top : edit.top + height, edit.left : edit.left + width][edit.mask] = names.index(method) + 1
+    defects = []
+    for defect in found.defects:
+        top, left, bottom, right = defect.box
+        place = filled[top:bottom, left:right]
+        votes = np.bincount(place[place > 0], minlength=1)
+        defects.append(replace(defect, method=names[int(votes.argmax()) - 1] if votes.any() else ""))
+    return tuple(defects)
+
+
+def _model_facts(inpainter: Inpainter) -> tuple[FileFacts, ...]:
+    return tuple(getattr(inpainter, "models", ()))
+
+
+def _plain(values: dict[str, object]) -> dict[str, object]:
+    """Options as JSON values: paths become text."""
+    return {
+        key: _plain(value) if isinstance(value, dict) else (str(value) if isinstance(value, Path) else value)
+        for key, value in values.items()
+    }

@@ -1,0 +1,322 @@
+"""Score the exported detector through the real pipeline code, on photographs and real shapes it was never trained on.
+
+Frames: every held-out photograph × colour negative, slide, black and white × 2400 and 4000 dpi, enlarged and softened
+as film is, with dust of held-out real shapes (and drawn scratches, which the real frames hardly have) from a fixed
+seed, scanned to 16 bit. Scores: pixel precision, recall and F1 with one pixel of tolerance before growth; object
+recall by kind; false objects per megapixel; coverage of the same frames without dust; a top-hat with the best
+threshold per frame as baseline. Thresholds are chosen on every second photograph and scored on the others.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from spotless_core.arrays.encoding import detector_grey, sense_encoding
+from spotless_core.arrays.kinds import GreyImage, Mask, Probability
+from spotless_core.arrays.masks import find_pieces, grow_mask
+from spotless_core.detection.detector import Detector
+from spotless_core.detection.mask import Thresholds, make_mask
+from spotless_core.networks.device import choose_device
+from spotless_core.networks.weights import default_models_folder, read_manifest
+from spotless_core.options import DetectOptions, DeviceOptions, MaskOptions
+from spotless_core.training import film
+from spotless_core.training.curves import sheet
+from spotless_core.training.dataset import IGNORED, Element, drop_elements, load_photos, scatter
+from spotless_core.training.export import write_manifest
+from spotless_core.training.film import FILM_TYPES, FilmType, GrainBank, Rng
+from spotless_core.training.loop import real_by_kind
+from spotless_core.training.run_config import DetectorRun
+from spotless_core.training.synthetic_dust import RealShape, draw_sprite
+
+SEED = 20260
+SIDE = 1024
+ENLARGE = {2400: 1.2, 4000: 2.0}
+"""Photograph pixels become this many scan pixels: film is softer than a web photograph."""
+ELEMENTS_PER_MM2 = 0.5
+"""A third of what the uncleaned real frames carry (1.5 per mm²)."""
+SCRATCH_SHARE = 0.06
+HIT_SHARE = 0.25
+"""An element counts as found when this share of its pixels is marked."""
+FALSE_PER_MP = {"low": 0.1, "normal": 0.5, "high": 2.0}
+"""What the sensitivities mean: the most false objects per megapixel allowed on the calibration frames."""
+SEEDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+GROWS = (0.25, 0.35, 0.45, 0.55)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One evaluation frame: `grey` as the detector sees it, `truth` 0/1/255, `elements`, and its `probability`."""
+
+    name: str
+    photo: int
+    film: str
+    dpi: int
+    grey: GreyImage
+    truth: NDArray[np.uint8]
+    elements: list[Element]
+    probability: NDArray[np.float16]
+    clean_probability: NDArray[np.float16]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Sums over frames, from which all scores follow."""
+
+    marked: int = 0
+    marked_right: int = 0
+    dust: int = 0
+    dust_found: int = 0
+    false_objects: int = 0
+    megapixels: float = 0.0
+    found: dict[str, int] = field(default_factory=dict)
+    visible: dict[str, int] = field(default_factory=dict)
+
+    def scores(self) -> dict[str, float]:
+        """Precision, recall, F1, false objects per megapixel, object recall by kind and over all kinds."""
+        precision = self.marked_right / max(self.marked, 1)
+        recall = self.dust_found / max(self.dust, 1)
+        by_kind = {f"recall_{kind}": self.found.get(kind, 0) / count for kind, count in sorted(self.visible.items())}
+        return {
+            "f1": 2 * precision * recall / max(precision + recall, 1e-9),
+            "precision": precision,
+            "recall": recall,
+            "false_per_mp": self.false_objects / max(self.megapixels, 1e-9),
+            "object_recall": sum(self.found.values()) / max(sum(self.visible.values()), 1),
+            **by_kind,
+        }
+
+
+def evaluate_detector(run: DetectorRun, report: Path, models: Path | None, *, calibrate: bool) -> Path:
+    """Write `report.json`, `misses.png` and `false_alarms.png` into `report`; with `calibrate`, new thresholds as
+    well.
+    """
+    folder = models or default_models_folder()
+    entry = read_manifest(folder)["detector"]
+    detector = Detector.from_entry(entry, choose_device(DeviceOptions()))
+    frames = list(make_frames(run, detector))
+    chosen_on = [frame for frame in frames if frame.photo % 2 == 0]
+    scored_on = [frame for frame in frames if frame.photo % 2 == 1]
+    thresholds = {name: Thresholds(pair["seed"], pair["grow"]) for name, pair in entry.thresholds.items()}
+    if calibrate:
+        thresholds = choose_thresholds(chosen_on)
+        shape = (entry.shape["width"], entry.shape["depth"], entry.shape["fold"])
+        pairs = {name: (pair.seed, pair.grow) for name, pair in thresholds.items()}
+        write_manifest(folder, entry.sha256, shape, pairs, run.steps)
+    result = {
+        "weights": entry.sha256,
+        "thresholds": {name: asdict(pair) for name, pair in thresholds.items()},
+        "sensitivities": {name: _scores(scored_on, pair) for name, pair in thresholds.items()},
+        "by_film": {
+            f.name: _scores([x for x in scored_on if x.film == f.name], thresholds["normal"]) for f in FILM_TYPES
+        },
+        "by_dpi": {str(dpi): _scores([x for x in scored_on if x.dpi == dpi], thresholds["normal"]) for dpi in ENLARGE},
+        "clean": _clean_scores(scored_on, thresholds["normal"]),
+        "expected_calibration_error": _calibration_error(scored_on),
+        "top_hat_oracle": _top_hat(scored_on),
+        "frames": len(scored_on),
+    }
+    report.mkdir(parents=True, exist_ok=True)
+    path = report / "report.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draw_worst(frames, thresholds["normal"], report)
+    return path
+
+
+def make_frames(run: DetectorRun, detector: Detector) -> list[Frame]:
+    """Make all frames and run the detector over each, with and without its dust."""
+    photos = load_photos(run.validation_photos)
+    real = real_by_kind(run, run.validation_scans)
+    grains = GrainBank(np.random.default_rng(SEED))
+    frames = []
+    jobs = [(i, f, dpi) for i in range(len(photos)) for f in FILM_TYPES for dpi in ENLARGE]
+    for index, film_type, dpi in tqdm(jobs, unit="frame", dynamic_ncols=True):
+        rng = np.random.default_rng((SEED, index, FILM_TYPES.index(film_type), dpi))
+        clean = _clean_frame(rng, photos[index], film_type, dpi, grains)
+        dusty, truth, elements = _dusty_frame(rng, clean, film_type, dpi, real)
+        scan_seed = int(rng.integers(1 << 30))
+        greys, probabilities = [], []
+        for grey in (dusty, clean):
+            scanned = film.digitise(np.random.default_rng(scan_seed), grey)
+            samples = np.rint(scanned * 65535).astype(np.uint16)[..., None]
+            greys.append(detector_grey(samples, sense_encoding(samples, 16, is_min_white=False)))
+            probabilities.append(detector.detect(greys[-1], DetectOptions()).astype(np.float16))
+        name = f"photo {index}, {film_type.name}, {dpi} dpi"
+        frames.append(Frame(name, index, film_type.name, dpi, greys[0], truth, elements, *probabilities))
+    return frames
+
+
+def _clean_frame(rng: Rng, photo: NDArray[np.uint8], film_type: FilmType, dpi: int, grains: GrainBank) -> GreyImage:
+    scale = ENLARGE[dpi]
+    source = min(int(SIDE / scale), *photo.shape)
+    top, left = ((length - source) // 2 for length in photo.shape)
+    window = photo[top : top + source, left : left + source].astype(np.float32) / np.float32(255)
+    side = min(SIDE, round(source * scale))
+    grey = film.random_tone(rng, film.enlarge(window, (side, side), scale, 0.5 * scale))
+    grain = np.zeros((side, side), np.float32)
+    for y in range(0, side, film.GRAIN_FIELD_PX):  # a frame is larger than a field of grain
+        for x in range(0, side, film.GRAIN_FIELD_PX):
+            part = grain[y : y + film.GRAIN_FIELD_PX, x : x + film.GRAIN_FIELD_PX]
+            part[:] = grains.draw(rng, part.shape, float(np.mean(film_type.grain_px)))
+    return film.add_grain(grey, grain, float(np.sqrt(film_type.grain[0] * film_type.grain[1])))
+
+
+def _dusty_frame(
+    rng: Rng, clean: GreyImage, film_type: FilmType, dpi: int, real: dict[str, list[RealShape]]
+) -> tuple[GreyImage, NDArray[np.uint8], list[Element]]:
+    um_per_px = 25400 / dpi
+    count = int(rng.poisson(ELEMENTS_PER_MM2 * clean.size * (um_per_px / 1000) ** 2))
+    weights = {kind: len(shapes) for kind, shapes in real.items() if kind != "scratch"} or {"dust": 1}
+    total = sum(weights.values())
+    sprites = []
+    for _ in range(count):
+        kind = "scratch"
+        if rng.random() >= SCRATCH_SHARE:
+            kind = str(rng.choice(list(weights), p=[weight / total for weight in weights.values()]))
+        sprites.append(draw_sprite(rng, um_per_px, real, kind, real_share=1.0))
+    return drop_elements(rng, clean, film_type, sprites, scatter(rng, count, *clean.shape))
+
+
+def count_frame(frame: Frame, core: Mask, counts: Counts) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Add one frame's marks (`core`, before growth) to `counts`; returns centres of missed elements and false
+    objects.
+    """
+    dust, counted = frame.truth == 1, frame.truth != IGNORED
+    near_dust, near_core = grow_mask(dust, 1.5), grow_mask(core, 1.5)
+    marked = core & counted
+    counts.marked += int(marked.sum())
+    counts.marked_right += int((marked & near_dust).sum())
+    counts.dust += int(dust.sum())
+    counts.dust_found += int((dust & near_core).sum())
+    counts.megapixels += core.size / 1e6
+    pieces = find_pieces(core)
+    touched = np.unique(pieces.labels[near_dust | ~counted])
+    false_labels = np.setdiff1d(np.arange(1, len(pieces.boxes) + 1), touched)
+    counts.false_objects += len(false_labels)
+    false_alarms = [_centre(pieces.boxes[label - 1]) for label in false_labels]
+    misses = []
+    for element in frame.elements:
+        if not element.visible:
+            continue
+        top, left, bottom, right = element.box
+        body = dust[top:bottom, left:right]
+        counts.visible[element.kind] = counts.visible.get(element.kind, 0) + 1
+        if near_core[top:bottom, left:right][body].mean() >= HIT_SHARE:
+            counts.found[element.kind] = counts.found.get(element.kind, 0) + 1
+        else:
+            misses.append(_centre(element.box))
+    return misses, false_alarms
+
+
+def _core(probability: NDArray[np.float16], thresholds: Thresholds, dpi: int) -> Mask:
+    return make_mask(probability.astype(np.float32), thresholds, MaskOptions(), 25400 / dpi).core
+
+
+def _counts(frames: Sequence[Frame], thresholds: Thresholds) -> Counts:
+    counts = Counts()
+    for frame in frames:
+        count_frame(frame, _core(frame.probability, thresholds, frame.dpi), counts)
+    return counts
+
+
+def _scores(frames: Sequence[Frame], thresholds: Thresholds) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in _counts(frames, thresholds).scores().items()}
+
+
+def choose_thresholds(frames: Sequence[Frame]) -> dict[str, Thresholds]:
+    """For each sensitivity the pair with the best F1 among those within its limit of false objects per megapixel.
+
+    Where no pair is within a limit, the strictest pair is taken: rather too little than too much.
+    """
+    scored = []
+    for seed in SEEDS:
+        for grow in GROWS:
+            if grow < seed:
+                scores = _counts(frames, Thresholds(seed, grow)).scores()
+                scored.append((scores["f1"], scores["false_per_mp"], Thresholds(seed, grow)))
+    chosen = {}
+    for name, limit in FALSE_PER_MP.items():
+        within = [(f1, pair) for f1, false, pair in scored if false <= limit]
+        best = max(within, key=lambda item: item[0])[1] if within else min(scored, key=lambda item: item[1])[2]
+        chosen[name] = best
+    return chosen
+
+
+def _clean_scores(frames: Sequence[Frame], thresholds: Thresholds) -> dict[str, float]:
+    coverages, largest = [], []
+    for frame in frames:
+        found = make_mask(frame.clean_probability.astype(np.float32), thresholds, MaskOptions(), 25400 / frame.dpi)
+        coverages.append(found.coverage)
+        largest.append(max((defect.area_px for defect in found.defects), default=0))
+    good = np.mean([c <= 0.0003 and area <= 40 for c, area in zip(coverages, largest, strict=True)])
+    return {
+        "mean_coverage": round(float(np.mean(coverages)), 7),
+        "worst_coverage": round(float(np.max(coverages)), 7),
+        "share_within_limits": round(float(good), 4),
+    }
+
+
+def _calibration_error(frames: Sequence[Frame], bins: int = 15) -> float:
+    """Expected calibration error over pixels (Guo et al., ICML 2017), of pixels the network does not call surely
+    clean.
+    """
+    probability = np.concatenate([f.probability[(f.truth != IGNORED) & (f.probability > 0.02)] for f in frames])
+    truth = np.concatenate([f.truth[(f.truth != IGNORED) & (f.probability > 0.02)] == 1 for f in frames])
+    index = np.minimum((probability.astype(np.float32) * bins).astype(int), bins - 1)
+    error = 0.0
+    for i in range(bins):
+        members = index == i
+        if members.any():
+            gap = abs(float(truth[members].mean()) - float(probability[members].astype(np.float32).mean()))
+            error += gap * float(members.mean())
+    return round(error, 4)
+
+
+def _top_hat(frames: Sequence[Frame]) -> dict[str, float]:
+    """Baseline: white or black top-hat (whichever scores better) with the best threshold per frame, an oracle."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))
+    total = Counts()
+    for frame in frames:
+        best: tuple[float, Mask] | None = None
+        for operation in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
+            response = np.asarray(cv2.morphologyEx(frame.grey, operation, kernel))
+            for threshold in np.linspace(0.05, 0.5, 10):
+                core: Mask = response >= threshold
+                counts = Counts()
+                count_frame(frame, core, counts)
+                score = counts.scores()["f1"]
+                if best is None or score > best[0]:
+                    best = score, core
+        if best is not None:
+            count_frame(frame, best[1], total)
+    return {name: round(value, 4) for name, value in total.scores().items()}
+
+
+def draw_worst(frames: Sequence[Frame], thresholds: Thresholds, report: Path, count: int = 48, side: int = 128) -> None:
+    """Write sheets of crops round missed elements and false objects: grey, truth, probability."""
+    lists: dict[str, list[tuple[float, Frame, tuple[int, int]]]] = {"misses": [], "false_alarms": []}
+    for frame in frames:
+        misses, false_alarms = count_frame(frame, _core(frame.probability, thresholds, frame.dpi), Counts())
+        for name, centres in (("misses", misses), ("false_alarms", false_alarms)):
+            lists[name] += [(float(frame.probability[centre]), frame, centre) for centre in centres]
+    for name, found in lists.items():
+        worst = sorted(found, key=lambda item: item[0], reverse=name == "false_alarms")[:count]
+        if worst:
+            crops = [_around(frame, centre, side) for _, frame, centre in worst]
+            grey, truth, probability = (np.stack(values) for values in zip(*crops, strict=True))
+            sheet(grey, truth, probability, report / f"{name}.png")
+
+
+def _around(frame: Frame, centre: tuple[int, int], side: int) -> tuple[GreyImage, NDArray[np.uint8], Probability]:
+    top, left = (int(np.clip(c - side // 2, 0, n - side)) for c, n in zip(centre, frame.grey.shape, strict=True))
+    place = np.s_[top : top + side, left : left + side]
+    return frame.grey[place], frame.truth[place], frame.probability[place].astype(np.float32)
+
+
+def _centre(box: tuple[int, int, int, int]) -> tuple[int, int]:
+    return (box[0] + box[2] - 1) // 2, (box[1] + box[3] - 1) // 2

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Installs the system libraries that are missing, where apt exists and may be used; says what is missing otherwise.
+set -u
+missing=""
+has() { ldconfig -p 2>/dev/null | grep -q "$1"; }
+[ "$(uname -s)" = Linux ] || exit 0
+has libturbojpeg.so.0 || missing="$missing libturbojpeg0"
+has libGL.so.1 || missing="$missing libgl1"
+has libglib-2.0.so.0 || missing="$missing libglib2.0-0"
+[ -z "$missing" ] && exit 0
+sudo=""
+[ "$(id -u)" = 0 ] || sudo="sudo -n"
+if command -v apt-get >/dev/null 2>&1 && $sudo true 2>/dev/null; then
+    # shellcheck disable=SC2086 # one word a package
+    { $sudo apt-get install -y -qq $missing || { $sudo apt-get update -qq && $sudo apt-get install -y -qq $missing; }; } >/dev/null 2>&1 \
+        && exit 0
+fi
+echo "Please install:$missing (spotlessd runs without libturbojpeg0, but then refuses to write JPEG scans)." >&2
+exit 0

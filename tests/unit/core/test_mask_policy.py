@@ -1,0 +1,165 @@
+import cv2
+import numpy as np
+import pytest
+
+from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
+from spotless_core.detection.mask import Thresholds, describe_defects, make_mask, thresholds_for
+from spotless_core.detection.scale import micrometres_per_pixel
+from spotless_core.errors import ModelError, OptionsError
+from spotless_core.options import FilmFormat, MaskOptions, Sensitivity
+from spotless_core.photo import ScanInfo
+
+THRESHOLDS = Thresholds(seed=0.8, grow=0.4)
+UM = 6.35  # 4000 dpi
+
+
+def probability(*discs: tuple[int, int, int, float]) -> np.ndarray:
+    field = np.full((300, 400), 0.01, np.float32)
+    for row, column, radius, value in discs:
+        disc = np.zeros(field.shape, np.uint8)
+        cv2.circle(disc, (column, row), radius, 1, -1)
+        field[disc > 0] = value
+    return field
+
+
+def test_a_piece_without_a_seed_is_not_marked() -> None:
+    found = make_mask(probability((50, 50, 5, 0.7), (150, 150, 5, 0.95)), THRESHOLDS, MaskOptions(), UM)
+
+    assert len(found.defects) == 1
+    assert found.core[150, 150]
+    assert not found.core[50, 50]
+
+
+def test_a_defect_extends_down_to_the_growing_threshold() -> None:
+    field = probability((100, 100, 9, 0.5), (100, 100, 3, 0.95))
+
+    core = seed_and_grow(field, 0.8, 0.4)
+
+    assert core[100, 108]
+    assert int(core.sum()) == int((field >= 0.4).sum())
+
+
+def test_the_penumbra_is_inside_the_mask() -> None:
+    options = MaskOptions(grow_um=3 * UM)
+
+    found = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, options, UM)
+
+    assert found.mask[100, 108]
+    assert not found.mask[100, 110]
+    assert (found.mask & found.core).sum() == found.core.sum()
+
+
+def test_grain_smaller_than_the_floor_is_left_alone() -> None:
+    field = probability()
+    field[40, 40:43] = 0.99
+
+    assert make_mask(field, THRESHOLDS, MaskOptions(), UM).defects == ()
+
+
+def test_a_speck_over_the_size_cap_is_left_alone_and_noted() -> None:
+    found = make_mask(probability((150, 200, 70, 0.99)), THRESHOLDS, MaskOptions(max_speck_um=700), UM)
+
+    assert found.coverage == 0
+    assert "size caps" in found.left_alone[0]
+
+
+def test_a_long_weak_line_must_earn_more_than_a_weak_speck() -> None:
+    field = probability((50, 50, 5, 0.5))
+    field[50, 50] = 0.9
+    field[200, 10:390] = field[201, 10:390] = 0.5
+    field[200, 100] = 0.9
+
+    found = make_mask(field, THRESHOLDS, MaskOptions(), UM)
+
+    assert [d.kind for d in found.defects] == ["speck"]
+
+
+def test_a_strong_long_line_is_a_scratch_with_its_length_on_film() -> None:
+    field = probability()
+    field[200:202, 10:390] = 0.97
+
+    (scratch,) = make_mask(field, THRESHOLDS, MaskOptions(grow_um=0), UM).defects
+
+    assert scratch.kind == "scratch"
+    assert scratch.length_um == pytest.approx(380 * UM, rel=0.01)
+    assert scratch.score == pytest.approx(0.97, abs=0.001)
+
+
+def test_the_same_piece_has_the_same_size_on_film_at_any_resolution() -> None:
+    fine = make_mask(probability((100, 100, 10, 0.95)), THRESHOLDS, MaskOptions(grow_um=0), 25400 / 4800)
+    coarse = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, MaskOptions(grow_um=0), 25400 / 2400)
+
+    assert fine.defects[0].length_um == pytest.approx(coarse.defects[0].length_um, rel=0.06)
+
+
+def test_a_clean_frame_gives_an_empty_mask() -> None:
+    found = make_mask(probability(), THRESHOLDS, MaskOptions(), UM)
+
+    assert found.coverage == 0
+    assert not found.mask.any()
+
+
+def test_a_persons_mask_is_described_as_given() -> None:
+    mask = np.zeros((50, 50), bool)
+    mask[10:14, 10:14] = True
+
+    (defect,) = describe_defects(mask, None, UM)
+
+    assert (defect.kind, defect.score, defect.box) == ("given", 1.0, (10, 10, 14, 14))
+
+
+def test_pieces_that_touch_at_a_corner_are_one() -> None:
+    mask = np.zeros((10, 10), bool)
+    mask[2, 2] = mask[3, 3] = True
+
+    assert len(find_pieces(mask).boxes) == 1
+
+
+def test_growing_by_nothing_returns_a_copy() -> None:
+    mask = np.zeros((5, 5), bool)
+    mask[2, 2] = True
+
+    grown = grow_mask(mask, 0.0)
+
+    assert grown is not mask
+    assert (grown == mask).all()
+
+
+def test_a_diagonal_line_is_measured_along_itself() -> None:
+    shape = measure_shape(np.eye(100, dtype=bool))
+
+    assert shape.length == pytest.approx(141, rel=0.02)
+    assert shape.stroke < 1
+
+
+def test_thresholds_follow_the_sensitivity() -> None:
+    table = {"normal": {"seed": 0.9, "grow": 0.5}}
+
+    assert thresholds_for(MaskOptions(), table) == Thresholds(0.9, 0.5)
+    with pytest.raises(ModelError, match="sensitivity high"):
+        thresholds_for(MaskOptions(sensitivity=Sensitivity.HIGH), table)
+
+
+def test_a_negative_size_is_refused_with_its_key() -> None:
+    with pytest.raises(OptionsError, match=r"mask\.max_speck_um = -1"):
+        MaskOptions(max_speck_um=-1)
+
+
+@pytest.mark.parametrize(
+    ("dpi", "film_format", "expected", "noted"),
+    [
+        (4000.0, FilmFormat.AUTO, 6.35, False),
+        (None, FilmFormat.AUTO, 36000 / 6000, True),
+        (72.0, FilmFormat.AUTO, 36000 / 6000, True),
+        (4000.0, FilmFormat.SHEET_4X5, 120000 / 6000, False),
+    ],
+)
+def test_the_scale_comes_from_the_film_format_then_the_tag_then_a_35_mm_frame(
+    dpi: float | None, film_format: FilmFormat, expected: float, noted: bool
+) -> None:
+    info = ScanInfo("tiff", 6000, 4000, 3, 3, 16, "lzw", "exact", dpi=dpi)
+
+    um_per_px, note = micrometres_per_pixel(info, film_format)
+
+    assert um_per_px == pytest.approx(expected)
+    assert bool(note) is noted

@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from drawing import draw_picture
+
+from spotless_core.training import film
+from spotless_core.training.dataset import (
+    IGNORED,
+    draw_crop,
+    drop_elements,
+    make_sprite_bank,
+    visibility,
+)
+from spotless_core.training.film import COLOR_NEGATIVE, FILM_TYPES, SLIDE, GrainBank
+from spotless_core.training.lookalikes import add_lookalikes
+from spotless_core.training.synthetic_dust import KIND_WEIGHTS, RealShape, Sprite, draw_sprite
+
+DISC = np.where(np.hypot(*np.mgrid[-10:11, -10:11]) < 8, 1, 0).astype(np.float32)
+
+
+def photos() -> list[np.ndarray]:
+    return [np.rint(draw_picture(400, 500, seed) * 255).astype(np.uint8) for seed in (1, 2)]
+
+
+@pytest.mark.parametrize("kind", list(KIND_WEIGHTS))
+def test_a_sprite_is_twice_as_large_at_twice_the_resolution(kind: str) -> None:
+    def mean_extent(um_per_px: float) -> float:
+        return float(
+            np.mean(
+                [max(draw_sprite(np.random.default_rng(seed), um_per_px, {}, kind).alpha.shape) for seed in range(40)]
+            )
+        )
+
+    ratio = mean_extent(20.0) / mean_extent(40.0)
+
+    assert 1.2 < ratio < 2.2  # margins of a fixed size and the largest sprite keep it from being exact
+
+
+def test_a_sprites_alpha_peaks_at_one_and_fades_to_nothing_at_its_border() -> None:
+    for seed in range(30):
+        sprite = draw_sprite(np.random.default_rng(seed), 6.35, {})
+
+        assert sprite.alpha.max() == pytest.approx(1)
+        assert sprite.alpha.min() >= 0
+        assert sprite.alpha[0].max() < 0.3
+
+
+def test_real_shapes_are_used_at_their_own_scale() -> None:
+    square = RealShape("dust", np.array([[-50, -50], [50, -50], [50, 50], [-50, 50]], np.float32))
+
+    sprite = draw_sprite(np.random.default_rng(1), 5.0, {"dust": [square]}, "dust", real_share=1.0)
+
+    area_um2 = float((sprite.alpha > 0.5).sum()) * 25
+    assert 0.5**2 * 10_000 < area_um2 < 1.1**2 * 10_000
+
+
+@pytest.mark.parametrize(("film_type", "brighter"), [(COLOR_NEGATIVE, True), (SLIDE, False)])
+def test_a_particle_turns_bright_on_a_negative_and_dark_on_a_slide(film_type: film.FilmType, brighter: bool) -> None:
+    clean = draw_picture(100, 100)
+
+    dusty, truth, elements = drop_elements(
+        np.random.default_rng(4), clean, film_type, [Sprite("dust", DISC)], np.array([[50, 50]])
+    )
+
+    assert elements[0].visible
+    change = float((dusty - clean)[truth == 1].mean())
+    assert bool(change > 0.02) == brighter
+    assert bool(change < -0.02) != brighter
+
+
+def test_outside_its_elements_the_film_is_unchanged() -> None:
+    clean = draw_picture(100, 100)
+
+    dusty, _, _ = drop_elements(np.random.default_rng(0), clean, SLIDE, [Sprite("dust", DISC)], np.array([[50, 50]]))
+
+    assert np.abs(dusty - clean)[:30].max() < 1e-5
+
+
+def test_a_speck_on_the_white_sky_of_a_negative_cannot_be_seen_and_does_not_count() -> None:
+    white = np.full((100, 100), 0.999, np.float32)
+
+    _, truth, elements = drop_elements(
+        np.random.default_rng(0), white, COLOR_NEGATIVE, [Sprite("dust", DISC)], np.array([[50, 50]])
+    )
+
+    assert elements == []
+    assert (truth == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sigma", "expected"),
+    [(0.2, 0.02, "visible"), (0.2, 0.2, "unsure"), (0.02, 0.01, "unsure"), (0.01, 0.001, "hidden"), (0.05, 0.1, "hidden")],
+)
+def test_visibility_is_contrast_over_the_local_grain(change: float, sigma: float, expected: str) -> None:
+    assert visibility(change, sigma) == expected
+
+
+def test_log_exposure_and_back_is_the_identity() -> None:
+    grey = np.linspace(0, 1, 101, dtype=np.float32)
+
+    assert np.abs(film.from_log_exposure(film.to_log_exposure(grey)) - grey).max() < 2e-3
+
+
+@pytest.mark.parametrize("sigma_px", [0.4, 0.8, 1.5])
+def test_grain_has_unit_variance_and_grows_with_its_size(sigma_px: float) -> None:
+    bank = GrainBank(np.random.default_rng(0))
+
+    grain = bank.draw(np.random.default_rng(1), (600, 600), sigma_px)
+
+    assert grain.std() == pytest.approx(1, abs=0.05)
+    neighbours = float(np.corrcoef(grain[:, :-1].ravel(), grain[:, 1:].ravel())[0, 1])
+    assert neighbours == pytest.approx(np.exp(-1 / (4 * sigma_px**2)), abs=0.25)
+
+
+def test_a_crop_is_a_pure_function_of_its_seed() -> None:
+    bank = make_sprite_bank(np.random.default_rng(0), {}, 40)
+    grains = GrainBank(np.random.default_rng(0))
+
+    first = draw_crop(np.random.default_rng(5), photos(), bank, grains, 128)
+    second = draw_crop(np.random.default_rng(5), photos(), bank, grains, 128)
+
+    assert (first.grey == second.grey).all()
+    assert (first.truth == second.truth).all()
+
+
+def test_crops_keep_their_contract_and_some_have_no_dust() -> None:
+    bank = make_sprite_bank(np.random.default_rng(0), {}, 100)
+    grains = GrainBank(np.random.default_rng(0))
+    rng = np.random.default_rng(3)
+
+    crops = [draw_crop(rng, photos(), bank, grains, 128) for _ in range(60)]
+
+    for crop in crops:
+        assert crop.grey.dtype == np.float32
+        assert 0 <= crop.grey.min() <= crop.grey.max() <= 1
+        assert set(np.unique(crop.truth)) <= {0, 1, IGNORED}
+    shares = [float((crop.truth == 1).mean()) for crop in crops]
+    assert min(shares) == 0
+    assert 0.003 < np.mean(shares) < 0.1
+
+
+def test_lookalikes_change_the_picture_but_not_the_callers_array() -> None:
+    for seed in range(40):
+        photo = np.full((256, 256), 120, np.uint8)
+
+        drawn = add_lookalikes(np.random.default_rng(seed), photo)
+
+        assert (photo == 120).all()
+        assert drawn.shape == photo.shape
+        assert drawn.dtype == np.uint8
+    assert {f.name for f in FILM_TYPES} == {"color_negative", "slide", "black_and_white"}

@@ -1,0 +1,217 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawing import draw_picture
+from PIL import Image
+
+from spotless_core.detection.mask import Thresholds
+from spotless_core.errors import MissingInputError, ModelError, OptionsError
+from spotless_core.networks.weights import read_manifest
+from spotless_core.training.checkpoint import load_checkpoint, save_checkpoint
+from spotless_core.training.cli import main
+from spotless_core.training.dataset import IGNORED, Element
+from spotless_core.training.evaluate import Counts, Frame, choose_thresholds, count_frame
+from spotless_core.training.loop import learning_rate, train_detector
+from spotless_core.training.losses import dice_bce_loss
+from spotless_core.training.run_config import DetectorRun, read_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> DetectorRun:
+    for folder in ("photos", "val"):
+        (tmp_path / folder).mkdir()
+        for seed in (1, 2):
+            pixels = np.rint(draw_picture(200, 220, seed) * 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{seed}.png")
+    return DetectorRun(
+        photos=tmp_path / "photos",
+        validation_photos=tmp_path / "val",
+        output=tmp_path / "run",
+        width=4,
+        depth=1,
+        fold=2,
+        steps=6,
+        batch=2,
+        side=64,
+        warmup_steps=2,
+        decay_steps=2,
+        validate_every=3,
+        checkpoint_every=3,
+    )
+
+
+def test_perfect_logits_cost_nearly_nothing_and_wrong_ones_much() -> None:
+    truth = torch.zeros(2, 1, 16, 16)
+    truth[:, :, 4:9, 4:9] = 1
+    counts = torch.ones_like(truth)
+
+    right = dice_bce_loss(20 * (2 * truth - 1), truth, counts)
+    wrong = dice_bce_loss(-20 * (2 * truth - 1), truth, counts)
+
+    assert right < 0.01
+    assert wrong > 5
+
+
+def test_pixels_that_do_not_count_do_not_change_the_loss() -> None:
+    truth, counts = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    counts[..., :8] = 0
+    logits = torch.randn(1, 1, 16, 16)
+    changed = logits.clone()
+    changed[..., :8] += 5
+
+    assert torch.allclose(dice_bce_loss(logits, truth, counts), dice_bce_loss(changed, truth, counts))
+
+
+def test_a_resumed_run_ends_with_the_same_weights_as_an_undisturbed_one(run: DetectorRun, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    whole = replace(run, output=tmp_path / "whole")
+    halted = replace(run, output=tmp_path / "halted")
+    for each in (whole, halted):
+        each.output.mkdir()
+
+    train_detector(whole, "cpu")
+    train_detector(replace(halted, steps=3, decay_steps=2), "cpu")
+    state = torch.load(halted.output / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 3
+    # The first half of the schedule differs (it had begun to fall), so the comparison starts from its checkpoint twice.
+    other = replace(run, output=tmp_path / "other")
+    other.output.mkdir()
+    save_checkpoint(other.output / "checkpoint.pt", state)
+    first, second = (
+        torch.load(train_detector(each, "cpu"), weights_only=True)["network"] for each in (halted, other)
+    )
+
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_writes_its_curves_and_preview(run: DetectorRun) -> None:
+    run.output.mkdir()
+
+    train_detector(run, "cpu")
+
+    with (run.output / "curves.csv").open(newline="") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == [3, 6]
+    with Image.open(run.output / "curves.png") as curves:
+        assert curves.size[0] > 500
+    assert (run.output / "preview.png").exists()
+
+
+def test_the_learning_rate_rises_holds_and_falls_to_nothing() -> None:
+    run = DetectorRun(Path(), Path(), Path(), steps=100, warmup_steps=10, decay_steps=40, learning_rate=1.0)
+
+    rates = [learning_rate(run, step) for step in range(100)]
+
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:60] == [1.0] * 50
+    assert rates[60:] == sorted(rates[60:], reverse=True)
+    assert rates[-1] < 0.01
+
+
+def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 1})
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, {"step": 2})
+
+    state = load_checkpoint(path)
+    assert state is not None
+    assert state["step"] == 1
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+
+    with pytest.raises(ModelError, match="checkpoint"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_export_writes_half_precision_weights_that_the_manifest_vouches_for(run: DetectorRun, tmp_path: Path) -> None:
+    from spotless_core.training.export import export_detector
+
+    run.output.mkdir()
+    train_detector(run, "cpu")
+
+    path = export_detector(run, tmp_path / "models")
+
+    entry = read_manifest(tmp_path / "models")["detector"]
+    assert entry.path == path
+    assert entry.shape == {"width": 4, "depth": 1, "fold": 2}
+    assert set(entry.thresholds) == {"low", "normal", "high"}
+
+
+def test_a_wrong_key_in_a_run_is_named_with_its_neighbour(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('photos = "a"\nvalidation_photos = "b"\noutput = "c"\nstepz = 4\nbatch = "many"\n')
+
+    with pytest.raises(OptionsError, match=r"stepz: unknown key \(did you mean steps\?\).*batch = 'many': int expected"):
+        read_run(config)
+
+
+def test_an_empty_folder_of_photographs_is_reported(run: DetectorRun, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(MissingInputError, match="no photographs"):
+        train_detector(replace(run, photos=tmp_path / "empty"), "cpu")
+
+
+def test_the_preview_command_writes_a_sheet(run: DetectorRun, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        f'photos = "{run.photos}"\nvalidation_photos = "{run.validation_photos}"\noutput = "{run.output}"\nside = 64\n'
+    )
+
+    assert main(["preview", str(tmp_path / "sheet.png"), "--config", str(config)]) == 0
+
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (8 * 64, 8 * 64)
+
+
+def frame_with(truth: np.ndarray, probability: np.ndarray, elements: list[Element]) -> Frame:
+    half = probability.astype(np.float16)
+    return Frame("f", 0, "slide", 4000, np.zeros(truth.shape, np.float32), truth, elements, half, half)
+
+
+def test_scores_count_pixels_objects_and_false_alarms() -> None:
+    truth = np.zeros((100, 100), np.uint8)
+    truth[10:20, 10:20] = truth[50:60, 50:60] = 1
+    truth[80:90, 80:90] = IGNORED
+    core = np.zeros(truth.shape, bool)
+    core[10:20, 10:20] = core[30:35, 70:75] = core[82:88, 82:88] = True
+    elements = [Element("dust", (10, 10, 20, 20), True), Element("dirt", (50, 50, 60, 60), True)]
+    counts = Counts()
+
+    misses, false_alarms = count_frame(frame_with(truth, core, elements), core, counts)
+    scores = counts.scores()
+
+    assert scores["precision"] == pytest.approx(100 / 125)
+    assert scores["recall"] == pytest.approx(0.5)
+    assert scores["false_per_mp"] == pytest.approx(1 / 0.01)
+    assert (scores["recall_dust"], scores["recall_dirt"]) == (1.0, 0.0)
+    assert len(misses) == 1
+    assert false_alarms == [(32, 72)]
+
+
+def test_thresholds_keep_false_objects_within_each_sensitivitys_limit() -> None:
+    truth = np.zeros((1000, 1000), np.uint8)
+    probability = np.zeros(truth.shape, np.float32)
+    truth[100:110, 100:110] = 1
+    probability[100:110, 100:110] = 0.985
+    for i in range(5):  # five false objects of 0.75 on one megapixel
+        probability[500:506, 100 * i : 100 * i + 6] = 0.75
+    frames = [frame_with(truth, probability, [Element("dust", (100, 100, 110, 110), True)])]
+
+    chosen = choose_thresholds(frames)
+
+    assert all(isinstance(pair, Thresholds) and 0.75 < pair.seed < 0.985 for pair in chosen.values())
