@@ -101,6 +101,7 @@ def test_cuda_and_cpu_agree(bright_spot_models: Path) -> None:
     add_specks(picture, 6)
 
     on_cpu = Detector.from_entry(entry, CPU).detect(picture, DetectOptions())
-    on_gpu = Detector.from_entry(entry, choose_device(DeviceOptions(DeviceChoice.CUDA))).detect(picture, DetectOptions())
+    cuda = choose_device(DeviceOptions(DeviceChoice.CUDA))
+    on_gpu = Detector.from_entry(entry, cuda).detect(picture, DetectOptions())
 
     assert np.abs(on_cpu - on_gpu).mean() < 0.004

@@ -88,7 +88,13 @@ def test_a_speck_on_the_white_sky_of_a_negative_cannot_be_seen_and_does_not_coun
 
 @pytest.mark.parametrize(
     ("change", "sigma", "expected"),
-    [(0.2, 0.02, "visible"), (0.2, 0.2, "unsure"), (0.02, 0.01, "unsure"), (0.01, 0.001, "hidden"), (0.05, 0.1, "hidden")],
+    [
+        (0.2, 0.02, "visible"),
+        (0.2, 0.2, "unsure"),
+        (0.02, 0.01, "unsure"),
+        (0.01, 0.001, "hidden"),
+        (0.05, 0.1, "hidden"),
+    ],
 )
 def test_visibility_is_contrast_over_the_local_grain(change: float, sigma: float, expected: str) -> None:
     assert visibility(change, sigma) == expected

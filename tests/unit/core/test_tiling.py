@@ -13,7 +13,7 @@ def test_tiles_cover_every_pixel_and_stay_inside(length: int, tile: int, stride:
 
     covered = np.zeros(length, int)
     for start in starts:
-        assert 0 <= start
+        assert start >= 0
         assert start + min(tile, length) <= length
         covered[start : start + tile] += 1
     assert covered.min() >= 1

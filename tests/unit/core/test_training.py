@@ -153,7 +153,8 @@ def test_a_wrong_key_in_a_run_is_named_with_its_neighbour(tmp_path: Path) -> Non
     config = tmp_path / "run.toml"
     config.write_text('photos = "a"\nvalidation_photos = "b"\noutput = "c"\nstepz = 4\nbatch = "many"\n')
 
-    with pytest.raises(OptionsError, match=r"stepz: unknown key \(did you mean steps\?\).*batch = 'many': int expected"):
+    told = r"stepz: unknown key \(did you mean steps\?\).*batch = 'many': int expected"
+    with pytest.raises(OptionsError, match=told):
         read_run(config)
 
 

@@ -52,7 +52,8 @@ def test_weights_with_another_checksum_are_refused(bright_spot_models: Path, tmp
 
 def test_a_shape_that_does_not_fit_the_weights_is_refused(bright_spot_models: Path) -> None:
     entry = read_manifest(bright_spot_models)["detector"]
-    wrong = type(entry)(entry.name, entry.path, entry.sha256, entry.licence, {"width": 8, "depth": 1, "fold": 1}, {}, {})
+    shape = {"width": 8, "depth": 1, "fold": 1}
+    wrong = type(entry)(entry.name, entry.path, entry.sha256, entry.licence, shape, {}, {})
 
     with pytest.raises(ModelError, match="do not fit"):
         Detector.from_entry(wrong, Device("cpu", torch.float32, "CPU"))

@@ -1,0 +1,188 @@
+"""JPEG scans: decode once, write by transplanting only the blocks the mask meets.
+
+A copy keeps every other block's coefficients, all marker segments but the entropy coder's tables, and the bytes after
+the end marker; progressive stays progressive. The entropy code is made anew, so restart markers go and its tables
+change. Writing needs libturbojpeg; opening and reading do not.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import imagecodecs
+import numpy as np
+
+from spotless_core.arrays.kinds import Mask, Samples, require_mask
+from spotless_core.errors import OutputError, PreservationError, ScanError, UnsupportedScanError
+from spotless_core.image_io.edited_rows import EditedRows
+from spotless_core.image_io.header_jpeg import JpegHeader, check_jpeg
+from spotless_core.image_io.jpeg_blocks import BlockEditor, reachable_pixels, touched_blocks
+from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.scan_file import WriteReport
+from spotless_core.image_io.turbojpeg import Blocks, rewrite_blocks, visit_blocks
+from spotless_core.image_io.written_file import written_file
+from spotless_core.photo import Edit, ScanInfo
+
+MAX_FILE_BYTES = 2 << 30
+"""The file is held in memory; a JPEG of this size has no place at a scanning station."""
+
+
+class JpegScan:
+    """One open JPEG scan. A JPEG has no windows: the frame is decoded at the first read and kept until `close`."""
+
+    def __init__(self, path: Path, max_megapixels: float) -> None:
+        self._file = PositionalFile(path)
+        try:
+            if self._file.size > MAX_FILE_BYTES:
+                raise UnsupportedScanError(f"a JPEG of {self._file.size} bytes; at most {MAX_FILE_BYTES} expected.")
+            self._data = self._file.read(0, self._file.size)
+            self._header = check_jpeg(self._data, max_megapixels)
+        except BaseException:
+            self._file.close()
+            raise
+        header = self._header
+        self.info = ScanInfo(
+            container="jpeg",
+            width=header.width,
+            height=header.height,
+            channels=len(header.components),
+            color_channels=len(header.components),
+            bits=8,
+            compression="jpeg progressive" if header.is_progressive else "jpeg",
+            preservation="block",
+            dpi=header.dpi,
+            orientation=header.orientation,
+            has_icc_profile=header.has_icc_profile,
+        )
+        self._decoded: Samples | None = None
+
+    def read_rows(self, top: int, bottom: int) -> Samples:
+        """Return rows [top, bottom) as a new (bottom-top)×width×color_channels uint8 array."""
+        return self._frame()[top:bottom].copy()
+
+    def read_infrared_rows(self, top: int, bottom: int) -> Samples | None:
+        """Return None: a JPEG has no infrared plane."""
+        del top, bottom
+        return None
+
+    def may_change(self, mask: Mask) -> Mask:
+        """Return the pixels of all blocks under `mask`, and one pixel around them where chroma is subsampled."""
+        require_mask(mask, (self.info.height, self.info.width))
+        return reachable_pixels(mask, self._header)
+
+    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
+        """Write the copy with new blocks under the edits; without a changed block it is byte-identical.
+
+        Raises:
+            UnsupportedScanError: libturbojpeg is missing.
+            OutputError: the copy cannot be written, or `target` is the scan itself.
+            ScanError: the scan's compressed data is damaged.
+        """
+        if self._file.is_same_file(target):
+            raise OutputError("the result would overwrite the scan itself. Choose another name.")
+        edited = EditedRows(edits, self.info)
+        content, touched = self._data, 0
+        if edited.touch(0, self.info.height):
+            editor = BlockEditor(self._header, self._frame(), edited)
+            bare = rewrite_blocks(self._picture(), editor.visit, progressive=self._header.is_progressive)
+            touched = editor.touched_mcus
+            content = self._spliced(bare) if touched else self._data
+        with written_file(target) as file:
+            file.write(content)
+        return WriteReport("block", segments_touched=touched, bytes_appended=0)
+
+    def check_restored(self, target: Path, mask: Mask) -> None:
+        """Compare the marker segments, the bytes after the end, and every block that `mask` does not meet.
+
+        Raises:
+            PreservationError: the first difference found.
+            UnsupportedScanError: libturbojpeg is missing.
+        """
+        require_mask(mask, (self.info.height, self.info.width))
+        try:
+            data = target.read_bytes()
+        except OSError as error:
+            raise PreservationError(f"the result cannot be read back ({error.strerror}).") from error
+        if data == self._data:
+            return
+        if not mask.any():
+            raise PreservationError("the result differs from the scan although its mask is empty.")
+        try:
+            header = check_jpeg(data, float("inf"))
+        except ScanError as error:
+            raise PreservationError(f"the result is not a sound JPEG: {error}") from error
+        if header.kept_segments() != self._header.kept_segments():
+            raise PreservationError("the result's marker segments (metadata) differ from the scan's.")
+        if data[header.end :] != self._data[self._header.end :]:
+            raise PreservationError("the result's bytes after the picture differ from the scan's.")
+        untouched = [~touched_blocks(mask, component) for component in self._header.components]
+        expected = _digests(self._picture(), untouched)
+        try:
+            found = _digests(data[: header.end], untouched)
+        except ScanError as error:
+            raise PreservationError(f"the result cannot be decoded: {error}") from error
+        if found != expected:
+            differing = sum(found.get(key) != digest for key, digest in expected.items())
+            raise PreservationError(f"blocks outside the mask differ from the scan's in {differing} rows of blocks.")
+
+    def close(self) -> None:
+        """Close the file and free the decoded frame."""
+        self._file.close()
+        self._decoded = None
+        self._data = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _picture(self) -> bytes:
+        """Return the file without the bytes after its end marker."""
+        return self._data[: self._header.end]
+
+    def _frame(self) -> Samples:
+        if self._decoded is None:
+            self._decoded = _decode(self._picture(), self._header)
+        return self._decoded
+
+    def _spliced(self, bare: bytes) -> bytes:
+        """Put the new entropy code of `bare` between the scan's own segments and its bytes after the end."""
+        made = check_jpeg(bare, float("inf"))
+        if _geometry(made) != _geometry(self._header):
+            raise PreservationError("libturbojpeg wrote another picture geometry than the scan's.")
+        head = [b"\xff\xd8", *self._header.kept_segments()]
+        return b"".join((*head, bare[made.frame_end : made.end], self._data[self._header.end :]))
+
+
+def _geometry(header: JpegHeader) -> object:
+    """Return all that the meaning of coefficients depends on."""
+    steps = [header.tables[component.table] for component in header.components]
+    return (header.width, header.height, header.is_progressive, header.components, steps)
+
+
+def _digests(picture: bytes, chosen: list[Mask]) -> dict[tuple[int, int], bytes]:
+    """Return a digest of the `chosen` blocks for each (component, row of blocks)."""
+    digests: dict[tuple[int, int], bytes] = {}
+
+    def visit(component: int, row: int, blocks: Blocks) -> None:
+        digests[component, row] = blake2b(blocks[chosen[component][row]].tobytes(), digest_size=16).digest()
+
+    visit_blocks(picture, visit)
+    return digests
+
+
+def _decode(picture: bytes, header: JpegHeader) -> Samples:
+    """Decode the whole frame as H×W×C uint8."""
+    try:
+        frame: Samples = imagecodecs.jpeg8_decode(picture)
+    except Exception as error:
+        raise ScanError("the JPEG's compressed data is damaged and cannot be decoded. Scan it again.") from error
+    shape = (header.height, header.width, len(header.components))
+    if frame.dtype != np.uint8 or frame.size != np.prod(shape):
+        raise ScanError(f"the JPEG decodes to {frame.dtype} {frame.shape}, but its header says {shape}. Scan it again.")
+    return frame.reshape(shape)

@@ -1,0 +1,178 @@
+"""PNG scans: decode once, write by chunk splice.
+
+A copy carries every chunk byte for byte and in order; only the run of IDAT chunks is made anew, and bytes after IEND
+are carried. Alpha and every sample outside the edits stay as they are. The decoder sees nothing but IHDR and IDAT.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import imagecodecs
+import numpy as np
+
+from spotless_core.arrays.kinds import Mask, Samples, require_mask
+from spotless_core.errors import OutputError, PreservationError, ScanError, SpotlessError
+from spotless_core.image_io.edited_rows import EditedRows
+from spotless_core.image_io.header_png import SIGNATURE, PngHeader, check_png
+from spotless_core.image_io.png_stream import chunk, idat_chunks
+from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.scan_file import WriteReport
+from spotless_core.image_io.written_file import written_file
+from spotless_core.photo import Edit, ScanInfo
+
+COPY_BYTES = 1 << 20
+BAND_BYTES = 512 << 10
+"""Rows are encoded in bands of about this size, so that writing adds little memory to the decoded frame."""
+
+
+class PngScan:
+    """One open PNG scan. A PNG has no windows: the frame is decoded at the first read and kept until `close`."""
+
+    def __init__(self, path: Path, max_megapixels: float) -> None:
+        self._file = PositionalFile(path)
+        try:
+            self._header = check_png(self._file, max_megapixels)
+        except BaseException:
+            self._file.close()
+            raise
+        header = self._header
+        self.info = ScanInfo(
+            container="png",
+            width=header.width,
+            height=header.height,
+            channels=header.channels,
+            color_channels=3 if header.channels >= 3 else 1,
+            bits=header.bits,
+            compression="deflate",
+            preservation="exact",
+            dpi=header.dpi,
+            orientation=header.orientation,
+            has_icc_profile=header.has_icc_profile,
+        )
+        self._decoded: Samples | None = None
+
+    def read_rows(self, top: int, bottom: int) -> Samples:
+        """Return rows [top, bottom) as a new (bottom-top)×width×color_channels array in native byte order."""
+        return self._frame()[top:bottom, :, : self.info.color_channels].copy()
+
+    def read_infrared_rows(self, top: int, bottom: int) -> Samples | None:
+        """Return None: a PNG has no infrared plane."""
+        del top, bottom
+        return None
+
+    def may_change(self, mask: Mask) -> Mask:
+        """Return `mask`: PNG keeps every other sample."""
+        require_mask(mask, (self.info.height, self.info.width))
+        return mask.copy()
+
+    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
+        """Write the copy with new picture data; without a changed sample it is byte-identical.
+
+        Raises:
+            OutputError: the copy cannot be written, or `target` is the scan itself.
+            ScanError: the scan's picture data is damaged.
+        """
+        if self._file.is_same_file(target):
+            raise OutputError("the result would overwrite the scan itself. Choose another name.")
+        edited = EditedRows(edits, self.info)
+        has_changes = any(True for _ in self._changed_bands(edited))
+        self._file.require_unchanged()
+        with written_file(target) as file:
+            if not has_changes:
+                file.writelines(self._pieces(self._file, 0, self._file.size))
+                return WriteReport("exact", segments_touched=0, bytes_appended=0)
+            file.writelines(self._pieces(self._file, 0, self._header.data_start))
+            file.writelines(idat_chunks(self._edited_bands(edited)))
+            file.writelines(self._pieces(self._file, self._header.data_end, self._file.size))
+        return WriteReport("exact", segments_touched=1, bytes_appended=0)
+
+    def check_restored(self, target: Path, mask: Mask) -> None:
+        """Compare all chunks but IDAT, the bytes after IEND, and the alpha samples; whole files for an empty mask."""
+        require_mask(mask, (self.info.height, self.info.width))
+        try:
+            other = PngScan(target, float("inf"))
+        except SpotlessError as error:
+            raise PreservationError(f"the result is not a sound PNG: {error}") from error
+        with other:
+            if not mask.any():
+                self._require_equal(other, (0, self._file.size), (0, other._file.size), "file")
+                return
+            mine, theirs = self._header, other._header
+            self._require_equal(other, (0, mine.data_start), (0, theirs.data_start), "chunks before the picture")
+            after = ((mine.data_end, self._file.size), (theirs.data_end, other._file.size))
+            self._require_equal(other, *after, "chunks after the picture")
+            if mine.has_alpha and not np.array_equal(self._frame()[..., -1], _sound_frame(other)[..., -1]):
+                raise PreservationError("the result's alpha samples differ from the scan's.")
+
+    def close(self) -> None:
+        """Close the file and free the decoded frame."""
+        self._file.close()
+        self._decoded = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _frame(self) -> Samples:
+        if self._decoded is None:
+            self._decoded = _decode(self._file, self._header)
+        return self._decoded
+
+    def _band_rows(self) -> Iterator[tuple[int, int]]:
+        step = max(1, BAND_BYTES // self._header.row_bytes)
+        for top in range(0, self.info.height, step):
+            yield top, min(self.info.height, top + step)
+
+    def _changed_bands(self, edited: EditedRows) -> Iterator[int]:
+        """Yield the first row of each band in which a sample gets another value."""
+        for top, bottom in self._band_rows():
+            if edited.touch(top, bottom) and edited.apply_inplace(self._frame()[top:bottom].copy(), top).any():
+                yield top
+
+    def _edited_bands(self, edited: EditedRows) -> Iterator[Samples]:
+        for top, bottom in self._band_rows():
+            band = self._frame()[top:bottom].copy()
+            edited.apply_inplace(band, top)
+            yield band
+
+    @staticmethod
+    def _pieces(file: PositionalFile, start: int, end: int) -> Iterator[bytes]:
+        for offset in range(start, end, COPY_BYTES):
+            yield file.read(offset, min(COPY_BYTES, end - offset))
+
+    def _require_equal(self, other: "PngScan", mine: tuple[int, int], theirs: tuple[int, int], what: str) -> None:
+        is_equal = mine[1] - mine[0] == theirs[1] - theirs[0] and all(
+            ours == copied
+            for ours, copied in zip(self._pieces(self._file, *mine), self._pieces(other._file, *theirs), strict=True)
+        )
+        if not is_equal:
+            raise PreservationError(f"the result's {what} differ from the scan's.")
+
+
+def _sound_frame(scan: PngScan) -> Samples:
+    try:
+        return scan._frame()
+    except ScanError as error:
+        raise PreservationError(f"the result cannot be decoded: {error}") from error
+
+
+def _decode(file: PositionalFile, header: PngHeader) -> Samples:
+    """Decode the picture data as h×w×C in native byte order, from a PNG stripped of all that could bend its values."""
+    stripped = bytearray(SIGNATURE + header.ihdr)
+    for offset in range(header.data_start, header.data_end, COPY_BYTES):
+        stripped += file.read(offset, min(COPY_BYTES, header.data_end - offset))
+    stripped += chunk(b"IEND", b"")
+    try:
+        frame: Samples = imagecodecs.png_decode(stripped)
+    except Exception as error:
+        raise ScanError("the PNG's picture data is damaged and cannot be decoded. Scan it again.") from error
+    shape = (header.height, header.width, header.channels)
+    if frame.size != np.prod(shape) or frame.dtype != (np.uint8 if header.bits == 8 else np.uint16):
+        raise ScanError(f"the PNG decodes to {frame.dtype} {frame.shape}, but its header says {shape}. Scan it again.")
+    return frame.reshape(shape)

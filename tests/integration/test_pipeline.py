@@ -1,0 +1,190 @@
+"""The whole flow for one photo with a tiny network: what comes out, and what must never come out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from drawing import write_scan
+from PIL import Image
+
+from spotless_core import pipeline
+from spotless_core.errors import ModelError, PreservationError, ScanError
+from spotless_core.options import (
+    DeviceChoice,
+    DeviceOptions,
+    InpaintMethod,
+    InpaintOptions,
+    MaskOptions,
+    RestoreOptions,
+)
+from spotless_core.pipeline import OutputPaths, Tools, detect_photo, load_tools, restore_photo
+
+CPU = DeviceOptions(DeviceChoice.CPU)
+TELEA = InpaintOptions(method=InpaintMethod.TELEA)
+OPTIONS = RestoreOptions(inpaint=TELEA, mask=MaskOptions(max_coverage=0.2))
+
+
+@pytest.fixture(scope="module")
+def tools(bright_spot_models: Path) -> Tools:
+    return load_tools(CPU, TELEA, bright_spot_models)
+
+
+def outputs(folder: Path) -> OutputPaths:
+    return OutputPaths(folder / "image.part", folder / "mask.part", folder / "preview.part")
+
+
+def test_specks_are_repaired_and_every_sample_outside_the_mask_is_kept(tmp_path: Path, tools: Tools) -> None:
+    drawn = write_scan(tmp_path / "scan.tif")
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
+
+    before, after = tifffile.imread(tmp_path / "scan.tif"), tifffile.imread(tmp_path / "image.part")
+    with Image.open(tmp_path / "mask.part") as picture:
+        mask = np.asarray(picture) == 255
+    assert mask[drawn].all()
+    assert (before[~mask] == after[~mask]).all()
+    repaired = after[drawn].astype(float).mean() / 65535
+    assert 0.3 < repaired < 0.65  # the scene's mid grey, where 0.97 was
+    assert receipt.outcome == "done"
+    assert receipt.outside_mask_identical
+    assert receipt.coverage == pytest.approx(mask.mean(), abs=1e-6)
+
+
+def test_the_receipt_tells_what_really_ran(tmp_path: Path, tools: Tools, bright_spot_models: Path) -> None:
+    write_scan(tmp_path / "scan.tif", specks=5)
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, source_name="roll 7/scan.tif")
+    record = json.loads(json.dumps(receipt.to_dict()))
+
+    assert record["schema"] == "spotless-receipt/1"
+    assert record["input"]["name"] == "roll 7/scan.tif"
+    assert (record["input"]["width"], record["input"]["height"], record["input"]["bits"]) == (400, 300, 16)
+    assert record["input"]["dpi"] == pytest.approx(4000)
+    assert record["device"] == "cpu"
+    assert record["models"][0]["sha256"] in (bright_spot_models / "manifest.toml").read_text()
+    assert {"decode", "detect", "inpaint", "encode", "verify", "total"} == set(record["seconds"])
+    assert 1 <= len(record["defects"]) <= 5
+    assert all(defect["method"] == "telea" and 0 < defect["score"] <= 1 for defect in record["defects"])
+    assert record["options"]["inpaint_method"] == "telea"
+    assert set(record["outputs"]) == {"image", "mask", "preview"}
+
+
+def test_the_same_scan_gives_the_same_bytes_again(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+
+    first = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
+    second = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
+
+    assert first.outputs == second.outputs
+
+
+def test_an_empty_mask_gives_a_byte_identical_file(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+    Image.fromarray(np.zeros((300, 400), np.uint8)).save(tmp_path / "empty.png")
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, given_mask=tmp_path / "empty.png")
+
+    assert receipt.defects == ()
+    assert (tmp_path / "image.part").read_bytes() == (tmp_path / "scan.tif").read_bytes()
+
+
+def test_a_frame_over_the_coverage_budget_is_held_with_its_mask_and_no_image(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif", specks=40)
+    tight = replace(OPTIONS, mask=MaskOptions(max_coverage=0.001))
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, tight)
+
+    assert receipt.outcome == "held"
+    assert not (tmp_path / "image.part").exists()
+    assert set(receipt.outputs) == {"mask", "preview"}
+    assert "held" in receipt.notes[-1]
+
+
+def test_mask_in_is_mask_out(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif", specks=8)
+    given = np.zeros((300, 400), np.uint8)
+    given[100:110, 50:70] = 255
+    Image.fromarray(given).save(tmp_path / "given.png")
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, given_mask=tmp_path / "given.png")
+
+    with Image.open(tmp_path / "mask.part") as picture:
+        assert (np.asarray(picture) == given).all()
+    before, after = tifffile.imread(tmp_path / "scan.tif"), tifffile.imread(tmp_path / "image.part")
+    assert (before[given == 0] == after[given == 0]).all()
+    assert [defect.kind for defect in receipt.defects] == ["given"]
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "given.png")
+
+    with pytest.raises(ScanError, match="the scan has 400×300"):
+        restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, given_mask=tmp_path / "given.png")
+
+
+def test_a_result_that_differs_outside_the_mask_is_never_left_behind(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scan(tmp_path / "scan.tif")
+
+    def careless(self: object, target: Path, _edits: object) -> None:
+        samples = tifffile.imread(tmp_path / "scan.tif")
+        samples[0, 0, 0] ^= 1
+        tifffile.imwrite(target, samples, photometric="rgb", resolution=(4000, 4000), resolutionunit="INCH")
+
+    monkeypatch.setattr("spotless_core.image_io.tiff.TiffScan.write_restored", careless)
+
+    with pytest.raises(PreservationError):
+        restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
+    assert not (tmp_path / "image.part").exists()
+
+
+def test_steps_are_told_in_order(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+    steps: list[str] = []
+
+    restore_photo(
+        tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, on_step=lambda step, _fraction: steps.append(step)
+    )
+
+    assert list(dict.fromkeys(steps)) == ["decode", "detect", "inpaint", "encode", "verify"]
+
+
+def test_detect_gives_the_mask_that_restore_would_use(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+
+    _, probability, found = detect_photo(tmp_path / "scan.tif", tools, OPTIONS)
+    restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
+
+    with Image.open(tmp_path / "mask.part") as picture:
+        assert (found.mask == (np.asarray(picture) == 255)).all()
+    assert probability.shape == (300, 400)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_png_and_jpeg_scans_are_repaired_too(tmp_path: Path, tools: Tools, suffix: str) -> None:
+    drawn = write_scan(tmp_path / "scan.tif", bits=8)
+    samples = tifffile.imread(tmp_path / "scan.tif")
+    Image.fromarray(samples).save(tmp_path / f"scan.{suffix}", quality=95, subsampling=0, dpi=(4000, 4000))
+
+    receipt = restore_photo(tmp_path / f"scan.{suffix}", outputs(tmp_path), tools, OPTIONS)
+
+    with Image.open(tmp_path / "image.part") as picture:
+        after = np.asarray(picture)
+    assert after[drawn].mean() < 0.7 * 255
+    assert receipt.preservation == ("exact" if suffix == "png" else "block")
+
+
+def test_no_manifest_entry_for_the_detector_is_a_model_error(tmp_path: Path) -> None:
+    (tmp_path / "manifest.toml").write_text("[model]\n")
+
+    with pytest.raises(ModelError, match="no detector"):
+        load_tools(CPU, TELEA, tmp_path)
+
+
+def test_memory_is_reported_in_megabytes() -> None:
+    assert 50 < pipeline.peak_memory_mb() < 20_000

@@ -1,0 +1,407 @@
+"""TIFF scans beyond the plain matrix: pages, metadata, growth, limits, write errors, and the guards of the promise."""
+
+import os
+import resource
+import struct
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from spotless_core.arrays.kinds import Mask
+from spotless_core.errors import (
+    ArrayContractError,
+    OutputError,
+    PreservationError,
+    TruncatedScanError,
+    UnsupportedScanError,
+)
+from spotless_core.image_io import tiff_frame
+from spotless_core.image_io.header_tiff import check_header
+from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.tiff import TiffScan
+from spotless_core.image_io.tiff_segments import RowReader, SegmentCoder
+from spotless_core.photo import Edit
+
+HEIGHT, WIDTH = 64, 48
+SPECK = (20, 10, 8, 9)
+"""top, left, height, width."""
+
+
+def grainy(*shape: int, dtype: str = "u2", seed: int = 1) -> NDArray[np.generic]:
+    full = np.iinfo(dtype).max
+    return np.random.default_rng(seed).normal(full / 2, full / 30, shape).clip(0, full).astype(dtype)
+
+
+def write(path: Path, samples: NDArray[np.generic] | None = None, **options: object) -> Path:
+    image = grainy(HEIGHT, WIDTH, 3) if samples is None else samples
+    settings = {"photometric": "rgb", "metadata": None, "rowsperstrip": 16, "software": False, **options}
+    tifffile.imwrite(path, image, **settings)
+    return path
+
+
+def patch(path: Path, position: int, data: bytes) -> None:
+    content = bytearray(path.read_bytes())
+    content[position : position + len(data)] = data
+    path.write_bytes(content)
+
+
+def speck(channels: int = 3, dtype: str = "u2", value: int | None = None) -> tuple[Edit, Mask]:
+    top, left, height, width = SPECK
+    mask = np.random.default_rng(5).random((height, width)) < 0.5
+    samples = (
+        grainy(height, width, channels, dtype=dtype, seed=9)
+        if value is None
+        else np.full((height, width, channels), value, dtype)
+    )
+    whole = np.zeros((HEIGHT, WIDTH), np.bool_)
+    whole[top : top + height, left : left + width] = mask
+    return Edit(top, left, samples, mask), whole
+
+
+def write_pages(path: Path, *, infrared_type: int = 4, compression: str | None = None) -> None:
+    """A scan as SilverFast writes it: RGB, a reduced preview, and a grey infrared page."""
+    with tifffile.TiffWriter(path) as tiff:
+        for samples, photometric, kind in (
+            (grainy(HEIGHT, WIDTH, 3), "rgb", 0),
+            (grainy(16, 12, 3, seed=2), "rgb", 1),
+            (grainy(HEIGHT, WIDTH, seed=3), "minisblack", 0),
+        ):
+            tiff.write(
+                samples, photometric=photometric, subfiletype=kind, metadata=None, software=False,
+                compression=compression, rowsperstrip=16,
+            )  # fmt: skip
+    with tifffile.TiffFile(path) as tiff:
+        position = tiff.pages[2].tags[254].valueoffset
+    patch(path, position, struct.pack("<I", infrared_type))
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
+def test_an_infrared_page_and_a_preview_are_carried_untouched(tmp_path: Path, compression: str | None) -> None:
+    source, target = tmp_path / "scan.tif", tmp_path / "out.tif"
+    write_pages(source, compression=compression)
+    edit, mask = speck()
+
+    with TiffScan(source, 10) as scan:
+        infrared = scan.read_infrared_rows(0, HEIGHT)
+        scan.write_restored(target, [edit])
+        scan.check_restored(target, mask)
+
+    assert scan.info.infrared is not None
+    assert (scan.info.infrared.source, scan.info.infrared.index, scan.info.infrared.is_sure) == ("page", 2, True)
+    assert np.array_equal(infrared, grainy(HEIGHT, WIDTH, seed=3))
+    for page in (1, 2):
+        assert np.array_equal(tifffile.imread(target, key=page), tifffile.imread(source, key=page))
+
+
+def test_an_unmarked_grey_page_of_the_same_size_is_infrared_but_not_sure(tmp_path: Path) -> None:
+    write_pages(tmp_path / "scan.tif", infrared_type=0)
+
+    with TiffScan(tmp_path / "scan.tif", 10) as scan:
+        infrared = scan.info.infrared
+
+    assert infrared is not None
+    assert infrared.is_sure is False
+
+
+@pytest.mark.parametrize(("bits", "is_sure"), [(8, False), (16, True)])
+def test_an_undeclared_fourth_sample_is_infrared(tmp_path: Path, bits: int, *, is_sure: bool) -> None:
+    samples = grainy(HEIGHT, WIDTH, 4, dtype=f"u{bits // 8}")
+    path = write(tmp_path / "scan.tif", samples, extrasamples=["unspecified"])
+    with tifffile.TiffFile(path) as tiff:
+        position = tiff.pages[0].tags[338].offset
+    patch(path, position, struct.pack("<H", 337))
+
+    with TiffScan(path, 10) as scan:
+        infrared = scan.info.infrared
+        rows = scan.read_infrared_rows(0, HEIGHT)
+
+    assert infrared is not None
+    assert (infrared.source, infrared.index, infrared.is_sure) == ("sample", 3, is_sure)
+    assert np.array_equal(rows, samples[:, :, 3])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "lzw"}, {"compression": "adobe_deflate", "bigtiff": True}], ids=str
+)
+def test_metadata_and_private_tags_stay(tmp_path: Path, options: dict[str, object]) -> None:
+    extra = [
+        (700, 1, 300, bytes(range(100)) * 3, True),
+        (33723, 7, 40, b"iptc" * 10, True),
+        (65001, 7, 33, b"x" * 33, True),
+        (65010, 4, 1, 0, True),
+        (274, 3, 1, 8, True),
+        (306, 2, 20, "2020:01:02 03:04:05", True),
+    ]
+    source = write(tmp_path / "scan.tif", extratags=extra, iccprofile=b"icc " * 99, resolution=(4000, 4000), **options)
+    if "bigtiff" not in options:
+        with tifffile.TiffFile(source) as tiff:
+            position = tiff.pages[0].tags[65010].offset
+        exif = struct.pack("<HHHI4sI", 1, 36864, 7, 4, b"0232", 0)
+        patch(source, position, struct.pack("<HHII", 34665, 4, 1, source.stat().st_size))
+        source.write_bytes(source.read_bytes() + exif)
+    edit, mask = speck()
+
+    with TiffScan(source, 10) as scan:
+        scan.write_restored(tmp_path / "out.tif", [edit])
+        scan.check_restored(tmp_path / "out.tif", mask)
+
+    with tifffile.TiffFile(source) as before, tifffile.TiffFile(tmp_path / "out.tif") as after:
+        tags = [{tag.code: tag.value for tag in tiff.pages[0].tags} for tiff in (before, after)]
+    moving = {273, 279}
+    assert {code: value for code, value in tags[0].items() if code not in moving} == {
+        code: value for code, value in tags[1].items() if code not in moving
+    }
+
+
+@pytest.mark.parametrize("strips", [1, 4])
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_sizes_stored_in_16_bits_grow_into_a_wider_table(tmp_path: Path, strips: int, byte_order: str) -> None:
+    source, target = tmp_path / "scan.tif", tmp_path / "out.tif"
+    height, width = 400, 200
+    flat = np.full((height, width, 3), 1000, "u2")
+    write(source, flat, compression="lzw", rowsperstrip=height // strips, byteorder=byte_order)
+    with tifffile.TiffFile(source) as tiff:
+        tag = tiff.pages[0].tags[279]
+        counts = tiff.pages[0].databytecounts
+    packed = struct.pack(f"{byte_order}{strips}H", *counts)
+    patch(source, tag.offset + 2, struct.pack(f"{byte_order}H", 3))
+    patch(source, tag.valueoffset, packed.ljust(4, b"\0"))
+    assert np.array_equal(tifffile.imread(source), flat)
+    noise = np.random.default_rng(1).integers(0, 65536, (90, width, 3)).astype("u2")
+    mask = np.ones((90, width), np.bool_)
+    whole = np.zeros((height, width), np.bool_)
+    whole[:90] = True
+
+    with TiffScan(source, 10) as scan:
+        report = scan.write_restored(target, [Edit(0, 0, noise, mask)])
+        scan.check_restored(target, whole)
+
+    flat[:90] = noise
+    assert np.array_equal(tifffile.imread(target), flat)
+    with tifffile.TiffFile(target) as tiff:
+        assert tiff.pages[0].tags[279].dtype == 4
+    assert report.segments_touched == 1
+
+
+def test_a_classic_file_near_four_gigabytes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    source = write(tmp_path / "scan.tif", np.full((HEIGHT, WIDTH, 3), 7, "u2"), compression="lzw")
+    os.truncate(source, (1 << 32) - 100)
+    edit, _ = speck()
+
+    with TiffScan(source, 10) as scan, pytest.raises(UnsupportedScanError, match="BigTIFF"):
+        scan.write_restored(tmp_path / "out.tif", [edit])
+
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_an_edit_equal_to_the_scan_leaves_the_file_byte_identical(tmp_path: Path) -> None:
+    samples = grainy(HEIGHT, WIDTH, 3)
+    source = write(tmp_path / "scan.tif", samples, compression="lzw")
+    edit = Edit(5, 5, samples[5:9, 5:9], np.ones((4, 4), np.bool_))
+
+    with TiffScan(source, 10) as scan:
+        scan.write_restored(tmp_path / "out.tif", [edit])
+
+    assert (tmp_path / "out.tif").read_bytes() == source.read_bytes()
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
+    source = write(tmp_path / "scan.tif", compression="lzw")
+    edit, _ = speck()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    with TiffScan(source, 10) as scan:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+        try:
+            with pytest.raises(OutputError):
+                scan.write_restored(tmp_path / "out.tif", [edit])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
+    with TiffScan(write(tmp_path / "scan.tif"), 10) as scan, pytest.raises(OutputError):
+        scan.write_restored(tmp_path / "none" / "out.tif", [])
+
+
+def test_the_scan_itself_is_never_written_to(tmp_path: Path) -> None:
+    source = write(tmp_path / "scan.tif")
+    before = source.read_bytes()
+    (tmp_path / "other-name.tif").symlink_to(source)
+
+    with TiffScan(source, 10) as scan, pytest.raises(OutputError, match="scan itself"):
+        scan.write_restored(tmp_path / "other-name.tif", [])
+
+    assert source.read_bytes() == before
+
+
+def test_a_scan_that_changed_since_it_was_opened_is_not_patched(tmp_path: Path) -> None:
+    source = write(tmp_path / "scan.tif")
+
+    with TiffScan(source, 10) as scan:
+        source.write_bytes(source.read_bytes() + b"more")
+        with pytest.raises(TruncatedScanError, match="changed"):
+            scan.write_restored(tmp_path / "out.tif", [])
+
+    assert not (tmp_path / "out.tif").exists()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit(0, 0, grainy(3, 3, 4), np.ones((3, 3), np.bool_)),
+        Edit(0, 0, grainy(3, 3, 3, dtype="u1"), np.ones((3, 3), np.bool_)),
+        Edit(62, 0, grainy(3, 3, 3), np.ones((3, 3), np.bool_)),
+        Edit(-1, 0, grainy(3, 3, 3), np.ones((3, 3), np.bool_)),
+        Edit(0, 0, grainy(3, 3, 3), np.ones((3, 2), np.bool_)),
+    ],
+    ids=["alpha", "8 bit", "outside", "before", "other mask"],
+)
+def test_an_edit_that_does_not_fit_is_our_own_mistake(tmp_path: Path, edit: Edit) -> None:
+    with TiffScan(write(tmp_path / "scan.tif"), 10) as scan, pytest.raises(ArrayContractError):
+        scan.write_restored(tmp_path / "out.tif", [edit])
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "lzw", "predictor": 2}], ids=str)
+def test_a_sample_changed_outside_the_mask_is_found(tmp_path: Path, options: dict[str, object]) -> None:
+    source = write(tmp_path / "scan.tif", **options)
+    edit, mask = speck()
+
+    with TiffScan(source, 10) as scan:
+        scan.write_restored(tmp_path / "out.tif", [edit])
+        row, column = (int(places[0]) for places in np.nonzero(mask))
+        mask[row, column] = False
+        with pytest.raises(PreservationError, match=f"row {row}, column {column} changed"):
+            scan.check_restored(tmp_path / "out.tif", mask)
+
+
+def test_a_changed_infrared_sample_under_the_mask_is_found(tmp_path: Path) -> None:
+    samples = grainy(HEIGHT, WIDTH, 4)
+    source = write(tmp_path / "scan.tif", samples, extrasamples=["unspecified"])
+    _, mask = speck()
+    row, column = (int(places[0]) for places in np.nonzero(mask))
+    samples[row, column, 3] += 1
+    target = write(tmp_path / "out.tif", samples, extrasamples=["unspecified"])
+
+    with TiffScan(source, 10) as scan, pytest.raises(PreservationError, match="sample 3"):
+        scan.check_restored(target, mask)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_every_single_changed_byte_outside_touched_strips_is_found(tmp_path: Path, compression: str | None) -> None:
+    source, target = tmp_path / "scan.tif", tmp_path / "out.tif"
+    write_pages(source, compression=compression)
+    edit, mask = speck()
+
+    with TiffScan(source, 10) as scan:
+        scan.write_restored(target, [edit])
+        scan.check_restored(target, mask)
+        good = target.read_bytes()
+        size = source.stat().st_size
+        with tifffile.TiffFile(source) as tiff:
+            page = tiff.pages[0]
+            touched = range(page.dataoffsets[1], page.dataoffsets[1] + page.databytecounts[1])
+            tables = [page.tags[273].valueoffset, page.tags[279].valueoffset]
+        positions = [*np.random.default_rng(0).integers(0, size, 60).tolist(), *tables]
+        for position in positions:
+            if position in touched:
+                continue
+            data = bytearray(good)
+            data[position] ^= 1
+            target.write_bytes(data)
+            with pytest.raises(PreservationError):
+                scan.check_restored(target, mask)
+
+
+def test_a_result_cut_short_is_found(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "scan.tif", compression="lzw"), tmp_path / "out.tif"
+    edit, mask = speck()
+
+    with TiffScan(source, 10) as scan:
+        scan.write_restored(target, [edit])
+        target.write_bytes(target.read_bytes()[:-1])
+        with pytest.raises(PreservationError):
+            scan.check_restored(target, mask)
+
+
+def test_a_last_strip_padded_to_full_height_keeps_its_padding(tmp_path: Path) -> None:
+    samples = grainy(40, WIDTH, 3)
+    source = write(tmp_path / "scan.tif", samples, compression="lzw")
+    padded = np.concatenate([samples[32:], grainy(8, WIDTH, 3, seed=4)])
+    stored = imagecodecs.lzw_encode(padded.tobytes())
+    with tifffile.TiffFile(source) as tiff:
+        tables = [tiff.pages[0].tags[tag] for tag in (273, 279)]
+    size = source.stat().st_size + source.stat().st_size % 2
+    os.truncate(source, size)
+    source.write_bytes(source.read_bytes() + stored)
+    for table, value in zip(tables, (size, len(stored)), strict=True):
+        code, width = {3: ("H", 2), 4: ("I", 4)}[table.dtype]
+        patch(source, table.valueoffset + 2 * width, struct.pack(f"<{code}", value))
+    edit = Edit(33, 0, grainy(4, 4, 3, seed=8), np.ones((4, 4), np.bool_))
+
+    with TiffScan(source, 10) as scan:
+        rows = scan.read_rows(0, 40)
+        scan.write_restored(tmp_path / "out.tif", [edit])
+    with TiffScan(tmp_path / "out.tif", 10) as result:
+        after = result.read_rows(0, 40)
+
+    assert np.array_equal(rows, samples)
+    samples[33:37, :4] = edit.samples
+    assert np.array_equal(after, samples)
+
+
+@pytest.mark.parametrize("is_planar", [False, True])
+@pytest.mark.parametrize("rows", [13, 16, HEIGHT])
+def test_large_uncompressed_strips_are_read_and_patched_in_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, *, is_planar: bool
+) -> None:
+    monkeypatch.setattr(tiff_frame, "BLOCK_BYTES", 1500)
+    samples = grainy(HEIGHT, WIDTH, 3)
+    stored = samples.transpose(2, 0, 1) if is_planar else samples
+    planes = "separate" if is_planar else "contig"
+    source = write(tmp_path / "scan.tif", stored, rowsperstrip=rows, planarconfig=planes)
+    edit, mask = speck()
+
+    with TiffScan(source, 10) as scan:
+        before = scan.read_rows(3, 50)
+        scan.write_restored(tmp_path / "out.tif", [edit])
+        scan.check_restored(tmp_path / "out.tif", mask)
+    with TiffScan(tmp_path / "out.tif", 10) as result:
+        after = result.read_rows(0, HEIGHT)
+
+    assert np.array_equal(before, samples[3:50])
+    samples[mask] = edit.samples[edit.mask]
+    assert np.array_equal(after, samples)
+
+
+class CountingCoder(SegmentCoder):
+    """Counts how often each segment is decoded."""
+
+    def decode(self, index: int) -> NDArray[np.generic]:
+        self.counts = getattr(self, "counts", {})
+        self.counts[index] = self.counts.get(index, 0) + 1
+        return super().decode(index)
+
+
+@pytest.mark.parametrize("rows_per_strip", [5, 16, HEIGHT])
+@pytest.mark.parametrize("scratch_bytes", [1, 1 << 20])
+def test_consecutive_bands_decode_each_strip_once(tmp_path: Path, rows_per_strip: int, scratch_bytes: int) -> None:
+    samples = grainy(HEIGHT, WIDTH, 3)
+    path = write(tmp_path / "scan.tif", samples, compression="lzw", rowsperstrip=rows_per_strip)
+    file = PositionalFile(path)
+    header = check_header(file, 10)
+    coder = CountingCoder(file, header.frame, "<")
+    reader = RowReader(coder, scratch_bytes)
+
+    bands = [reader.read(top, min(top + 7, HEIGHT), range(3)) for top in range(0, HEIGHT, 7)]
+    reader.forget()
+    file.close()
+
+    assert np.array_equal(np.concatenate(bands), samples)
+    assert set(coder.counts.values()) == {1}
