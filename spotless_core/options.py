@@ -132,3 +132,8 @@ class RestoreOptions:
     inpaint: InpaintOptions = field(default_factory=InpaintOptions)
     film_format: FilmFormat = FilmFormat.AUTO
     max_megapixels: float = 2000.0
+    preview_long_side_px: int = 2400
+
+    def __post_init__(self) -> None:
+        if self.preview_long_side_px < 256:
+            raise OptionsError(f"preview_long_side_px = {self.preview_long_side_px}; at least 256 expected.")

@@ -11,7 +11,8 @@ from spotless_core.arrays.kinds import Mask, Samples
 
 Container = Literal["tiff", "bigtiff", "png", "jpeg"]
 Preservation = Literal["exact", "block"]
-"""exact: every sample outside the mask is kept. block: every compressed block the mask does not touch is kept (JPEG)."""
+"""exact: every sample outside the mask is kept. block: every compressed block the mask does not touch is kept
+(JPEG)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,10 @@ def restore_photo(
         watch.lap("inpaint")
 
         on_step("encode", 0.0)
-        before = shrink(frame)
+        before = shrink(frame, options.preview_long_side_px)
         apply_edits_inplace(frame, edits)
-        write_preview(outputs.preview, before, shrink(frame), found.mask, encoding)
+        after = shrink(frame, options.preview_long_side_px)
+        write_preview(outputs.preview, before, after, found.mask, encoding)
         del frame
         write_mask(outputs.mask, found.mask, info)
         written = {"mask": outputs.mask, "preview": outputs.preview}

@@ -66,6 +66,17 @@ def make_mask(probability: Probability, thresholds: Thresholds, options: MaskOpt
 
     `um_per_px`: micrometres on the film per pixel.
     """
+    core, too_large = find_core(probability, thresholds, options, um_per_px)
+    mask = grow_mask(core, options.grow_um / um_per_px)
+    defects = describe_defects(mask, probability, um_per_px)
+    notes = (f"{too_large} candidates over the size caps were left alone",) if too_large else ()
+    return MaskResult(mask, core, defects, float(mask.mean()), notes)
+
+
+def find_core(
+    probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float
+) -> tuple[Mask, int]:
+    """Select the candidates that are defects: their pixels before growth (H×W bool), and how many were over a cap."""
     pieces = find_pieces(seed_and_grow(probability, thresholds.seed, thresholds.grow))
     min_area = max(np.pi / 4 * (options.min_speck_um / um_per_px) ** 2, MIN_AREA_PX)
     kept = np.zeros(len(pieces.boxes) + 1, bool)
@@ -82,10 +93,7 @@ def make_mask(probability: Probability, thresholds: Thresholds, options: MaskOpt
         mean = float(probability[place][piece].mean())
         kept[index + 1] = mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)
     core: Mask = kept[pieces.labels]
-    mask = grow_mask(core, options.grow_um / um_per_px)
-    defects = describe_defects(mask, probability, um_per_px)
-    notes = (f"{too_large} candidates over the size caps were left alone",) if too_large else ()
-    return MaskResult(mask, core, defects, float(mask.mean()), notes)
+    return core, too_large
 
 
 def describe_defects(mask: Mask, probability: Probability | None, um_per_px: float) -> tuple[Defect, ...]:

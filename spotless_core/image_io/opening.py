@@ -41,6 +41,4 @@ def open_scan(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ScanFile:
         return PngScan(path, max_megapixels)
     if head.startswith(JPEG_MAGIC):
         return JpegScan(path, max_megapixels)
-    raise UnsupportedScanError(
-        f"not a TIFF, PNG or JPEG file (it starts with {head[:8]!r}). Export the scan as TIFF."
-    )
+    raise UnsupportedScanError(f"not a TIFF, PNG or JPEG file (it starts with {head[:8]!r}). Export the scan as TIFF.")

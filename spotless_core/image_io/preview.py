@@ -17,9 +17,8 @@ from spotless_core.arrays.kinds import FloatImage, Mask, Samples
 from spotless_core.errors import OutputError
 from spotless_core.photo import Edit
 
-PANEL_PX = 1200
-"""Long side of one of the three panels."""
 GAP_PX = 8
+PANELS = 3
 
 
 def apply_edits_inplace(frame: Samples, edits: Sequence[Edit]) -> None:
@@ -30,17 +29,17 @@ def apply_edits_inplace(frame: Samples, edits: Sequence[Edit]) -> None:
         np.copyto(place, edit.samples, where=edit.mask[..., None])
 
 
-def shrink(frame: Samples) -> FloatImage:
-    """Reduce `frame` to a panel: h×w×C float32 in stored values, long side at most `PANEL_PX`."""
-    size = _panel_size(frame.shape[0], frame.shape[1])
+def shrink(frame: Samples, long_side_px: int) -> FloatImage:
+    """Reduce `frame` to one panel of a preview of `long_side_px`: h×w×C float32 in stored values."""
+    size = _panel_size(frame.shape[0], frame.shape[1], long_side_px)
     small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32).reshape(size[1], size[0], -1)
 
 
 def write_preview(path: Path, before: FloatImage, after: FloatImage, mask: Mask, encoding: Encoding) -> None:
     """Write the three panels to `path` as JPEG, fsynced. Raises `OutputError` if it cannot be written."""
-    size = _panel_size(*mask.shape)
-    reach = max(round(max(mask.shape) / PANEL_PX / 2), 1)  # a speck of three pixels must still be seen
+    size = (before.shape[1], before.shape[0])
+    reach = max(round(mask.shape[1] / size[0] / 2), 1)  # a speck of three pixels must still be seen
     thick = cv2.dilate(mask.view(np.uint8), np.ones((reach, reach), np.uint8))
     shown = cv2.resize(np.asarray(thick * np.uint8(255)), size, interpolation=cv2.INTER_AREA)
     gap = np.full((size[1], GAP_PX, 3), 128, np.uint8)
@@ -55,9 +54,11 @@ def write_preview(path: Path, before: FloatImage, after: FloatImage, mask: Mask,
         raise OutputError(f"{path.name}: the preview cannot be written ({error.strerror or error}).") from error
 
 
-def _panel_size(height: int, width: int) -> tuple[int, int]:
-    scale = min(PANEL_PX / max(height, width), 1.0)
-    return max(round(width * scale), 1), max(round(height * scale), 1)
+def _panel_size(height: int, width: int, long_side_px: int) -> tuple[int, int]:
+    """(width, height) of one panel, so that three of them side by side fit into a square of `long_side_px`."""
+    room = (long_side_px - (PANELS - 1) * GAP_PX) / PANELS
+    scale = min(room / width, long_side_px / height, 1.0)
+    return max(int(width * scale), 1), max(int(height * scale), 1)
 
 
 def _visible(values: FloatImage, encoding: Encoding) -> NDArray[np.uint8]:

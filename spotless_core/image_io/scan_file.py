@@ -48,7 +48,8 @@ class ScanFile(Protocol):
 
     def check_restored(self, target: Path, mask: Mask) -> None:
         """Prove what decoding cannot show (metadata, other pages, untouched segments byte for byte, untouched
-        JPEG coefficients) by comparing the two files; raise `PreservationError` on the first difference."""
+        JPEG coefficients) by comparing the two files; raise `PreservationError` on the first difference.
+        """
         ...
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from spotless_core.arrays.encoding import detector_grey, sense_encoding
 from spotless_core.arrays.kinds import GreyImage, Mask, Probability
 from spotless_core.arrays.masks import find_pieces, grow_mask
 from spotless_core.detection.detector import Detector
-from spotless_core.detection.mask import Thresholds, make_mask
+from spotless_core.detection.mask import Thresholds, find_core, make_mask
 from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import default_models_folder, read_manifest
 from spotless_core.options import DetectOptions, DeviceOptions, MaskOptions
@@ -45,8 +45,8 @@ HIT_SHARE = 0.25
 """An element counts as found when this share of its pixels is marked."""
 FALSE_PER_MP = {"low": 0.1, "normal": 0.5, "high": 2.0}
 """What the sensitivities mean: the most false objects per megapixel allowed on the calibration frames."""
-SEEDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
-GROWS = (0.25, 0.35, 0.45, 0.55)
+SEEDS = (0.5, 0.65, 0.75, 0.83, 0.89, 0.93, 0.955, 0.97, 0.98, 0.988)
+GROWS = (0.3, 0.45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def count_frame(frame: Frame, core: Mask, counts: Counts) -> tuple[list[tuple[in
 
 
 def _core(probability: NDArray[np.float16], thresholds: Thresholds, dpi: int) -> Mask:
-    return make_mask(probability.astype(np.float32), thresholds, MaskOptions(), 25400 / dpi).core
+    return find_core(probability.astype(np.float32), thresholds, MaskOptions(), 25400 / dpi)[0]
 
 
 def _counts(frames: Sequence[Frame], thresholds: Thresholds) -> Counts:

@@ -5,7 +5,6 @@ import resource
 import struct
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -19,11 +18,7 @@ from spotless_core.errors import (
     TruncatedScanError,
     UnsupportedScanError,
 )
-from spotless_core.image_io import tiff_frame
-from spotless_core.image_io.header_tiff import check_header
-from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.tiff import TiffScan
-from spotless_core.image_io.tiff_segments import RowReader, SegmentCoder
 from spotless_core.photo import Edit
 
 HEIGHT, WIDTH = 64, 48
@@ -328,80 +323,3 @@ def test_a_result_cut_short_is_found(tmp_path: Path) -> None:
         target.write_bytes(target.read_bytes()[:-1])
         with pytest.raises(PreservationError):
             scan.check_restored(target, mask)
-
-
-def test_a_last_strip_padded_to_full_height_keeps_its_padding(tmp_path: Path) -> None:
-    samples = grainy(40, WIDTH, 3)
-    source = write(tmp_path / "scan.tif", samples, compression="lzw")
-    padded = np.concatenate([samples[32:], grainy(8, WIDTH, 3, seed=4)])
-    stored = imagecodecs.lzw_encode(padded.tobytes())
-    with tifffile.TiffFile(source) as tiff:
-        tables = [tiff.pages[0].tags[tag] for tag in (273, 279)]
-    size = source.stat().st_size + source.stat().st_size % 2
-    os.truncate(source, size)
-    source.write_bytes(source.read_bytes() + stored)
-    for table, value in zip(tables, (size, len(stored)), strict=True):
-        code, width = {3: ("H", 2), 4: ("I", 4)}[table.dtype]
-        patch(source, table.valueoffset + 2 * width, struct.pack(f"<{code}", value))
-    edit = Edit(33, 0, grainy(4, 4, 3, seed=8), np.ones((4, 4), np.bool_))
-
-    with TiffScan(source, 10) as scan:
-        rows = scan.read_rows(0, 40)
-        scan.write_restored(tmp_path / "out.tif", [edit])
-    with TiffScan(tmp_path / "out.tif", 10) as result:
-        after = result.read_rows(0, 40)
-
-    assert np.array_equal(rows, samples)
-    samples[33:37, :4] = edit.samples
-    assert np.array_equal(after, samples)
-
-
-@pytest.mark.parametrize("is_planar", [False, True])
-@pytest.mark.parametrize("rows", [13, 16, HEIGHT])
-def test_large_uncompressed_strips_are_read_and_patched_in_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, *, is_planar: bool
-) -> None:
-    monkeypatch.setattr(tiff_frame, "BLOCK_BYTES", 1500)
-    samples = grainy(HEIGHT, WIDTH, 3)
-    stored = samples.transpose(2, 0, 1) if is_planar else samples
-    planes = "separate" if is_planar else "contig"
-    source = write(tmp_path / "scan.tif", stored, rowsperstrip=rows, planarconfig=planes)
-    edit, mask = speck()
-
-    with TiffScan(source, 10) as scan:
-        before = scan.read_rows(3, 50)
-        scan.write_restored(tmp_path / "out.tif", [edit])
-        scan.check_restored(tmp_path / "out.tif", mask)
-    with TiffScan(tmp_path / "out.tif", 10) as result:
-        after = result.read_rows(0, HEIGHT)
-
-    assert np.array_equal(before, samples[3:50])
-    samples[mask] = edit.samples[edit.mask]
-    assert np.array_equal(after, samples)
-
-
-class CountingCoder(SegmentCoder):
-    """Counts how often each segment is decoded."""
-
-    def decode(self, index: int) -> NDArray[np.generic]:
-        self.counts = getattr(self, "counts", {})
-        self.counts[index] = self.counts.get(index, 0) + 1
-        return super().decode(index)
-
-
-@pytest.mark.parametrize("rows_per_strip", [5, 16, HEIGHT])
-@pytest.mark.parametrize("scratch_bytes", [1, 1 << 20])
-def test_consecutive_bands_decode_each_strip_once(tmp_path: Path, rows_per_strip: int, scratch_bytes: int) -> None:
-    samples = grainy(HEIGHT, WIDTH, 3)
-    path = write(tmp_path / "scan.tif", samples, compression="lzw", rowsperstrip=rows_per_strip)
-    file = PositionalFile(path)
-    header = check_header(file, 10)
-    coder = CountingCoder(file, header.frame, "<")
-    reader = RowReader(coder, scratch_bytes)
-
-    bands = [reader.read(top, min(top + 7, HEIGHT), range(3)) for top in range(0, HEIGHT, 7)]
-    reader.forget()
-    file.close()
-
-    assert np.array_equal(np.concatenate(bands), samples)
-    assert set(coder.counts.values()) == {1}

@@ -81,9 +81,7 @@ def test_a_resumed_run_ends_with_the_same_weights_as_an_undisturbed_one(run: Det
     other = replace(run, output=tmp_path / "other")
     other.output.mkdir()
     save_checkpoint(other.output / "checkpoint.pt", state)
-    first, second = (
-        torch.load(train_detector(each, "cpu"), weights_only=True)["network"] for each in (halted, other)
-    )
+    first, second = (torch.load(train_detector(each, "cpu"), weights_only=True)["network"] for each in (halted, other))
 
     assert all(torch.equal(first[name], second[name]) for name in first)
 

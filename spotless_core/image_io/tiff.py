@@ -1,0 +1,112 @@
+"""A TIFF or BigTIFF scan: read rows, write a patched copy, prove the copy.
+
+Comes in: a path. Goes out: a `ScanFile`. 8 and 16 bit grey, RGB, with alpha or infrared; strips and tiles, chunky and
+planar, either byte order; uncompressed, LZW, Deflate with or without predictor. The promise is the protocol's: outside
+the mask nothing changes, and what cannot be kept exactly is refused (header_tiff.py) before a decoder sees it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from spotless_core.arrays.kinds import Mask, Samples, require_mask
+from spotless_core.image_io.header_tiff import check_header
+from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.scan_file import WriteReport
+from spotless_core.image_io.tiff_compare import compare_files
+from spotless_core.image_io.tiff_patch import TiffPatch
+from spotless_core.image_io.tiff_segments import RowReader, SegmentCoder
+from spotless_core.photo import Edit
+
+
+class TiffScan:
+    """One open TIFF scan of at most `max_megapixels`; implements `ScanFile`.
+
+    Raises:
+        TruncatedScanError: the file ends before its data does.
+        UnsupportedScanError: the scan cannot be kept exactly.
+        ScanError: the file is damaged.
+        MissingInputError: no readable regular file is there.
+    """
+
+    def __init__(self, path: Path, max_megapixels: float) -> None:
+        self._max_megapixels = max_megapixels
+        self._file = PositionalFile(path)
+        try:
+            self._header = check_header(self._file, max_megapixels)
+        except BaseException:
+            self._file.close()
+            raise
+        self.info = self._header.info
+        byte_order = self._header.structure.byte_order
+        self._coder = SegmentCoder(self._file, self._header.frame, byte_order)
+        self._rows = RowReader(self._coder)
+        self._infrared_rows = self._rows
+        if self._header.infrared is not None:
+            self._infrared_rows = RowReader(SegmentCoder(self._file, self._header.infrared, byte_order))
+
+    def read_rows(self, top: int, bottom: int) -> Samples:
+        """Decode rows [top, bottom) as a new (bottom-top)×width×color_channels array of the stored values.
+
+        Raises:
+            ScanError: a strip or tile is damaged.
+            ArrayContractError: rows outside the scan.
+        """
+        return self._rows.read(top, bottom, range(self.info.color_channels))
+
+    def read_infrared_rows(self, top: int, bottom: int) -> Samples | None:
+        """Decode rows of the infrared plane as (bottom-top)×width, or None where the scan has none.
+
+        Raises:
+            ScanError: a strip or tile is damaged.
+            ArrayContractError: rows outside the scan.
+        """
+        infrared = self.info.infrared
+        if infrared is None:
+            return None
+        index = infrared.index if infrared.source == "sample" else 0
+        return self._infrared_rows.read(top, bottom, range(index, index + 1))[:, :, 0]
+
+    def may_change(self, mask: Mask) -> Mask:
+        """Return `mask` itself: no sample outside of it changes."""
+        require_mask(mask, (self.info.height, self.info.width))
+        return mask
+
+    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
+        """Write a copy to `target` (overwritten) with the edits applied, fsynced; on an error nothing is left there.
+
+        Raises:
+            ArrayContractError: an edit does not fit the scan.
+            UnsupportedScanError: a classic TIFF would pass 4 GiB.
+            TruncatedScanError: the scan changed meanwhile.
+            OutputError: the copy cannot be written.
+        """
+        patch = TiffPatch(self._header, self._coder, edits)
+        # A strip of the size of the frame must not be held twice.
+        self._rows.forget()
+        return patch.write(target)
+
+    def check_restored(self, target: Path, mask: Mask) -> None:
+        """Compare the scan and `target` byte by byte outside touched strips and tiles, and by sample inside them.
+
+        Raises:
+            PreservationError: they differ anywhere but in the colour samples under `mask`.
+        """
+        require_mask(mask, (self.info.height, self.info.width))
+        self._rows.forget()
+        compare_files(self._header, self._coder, target, mask, self._max_megapixels)
+
+    def close(self) -> None:
+        """Close the file and drop what was decoded."""
+        self._rows.forget()
+        self._infrared_rows.forget()
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,140 @@
+"""Prove that a patched TIFF differs from its scan only where the mask allows.
+
+Comes in: the scan, the copy, the mask. Goes out: nothing, or a `PreservationError` at the first difference. Every byte
+outside touched segments and their two tables is compared; touched segments are decoded from both files and compared
+sample by sample, padding included; appended data may only be new segments and tables. Memory is bounded.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from spotless_core.arrays.kinds import Mask
+from spotless_core.errors import PreservationError, SpotlessError
+from spotless_core.image_io.header_tiff import TiffHeader, check_header
+from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.tiff_directories import Entry, Extent
+from spotless_core.image_io.tiff_frame import Frame
+from spotless_core.image_io.tiff_patch import touched_segments
+from spotless_core.image_io.tiff_segments import SegmentCoder
+
+CHUNK_BYTES = 4 << 20
+
+
+def compare_files(header: TiffHeader, coder: SegmentCoder, target: Path, mask: Mask, max_megapixels: float) -> None:
+    """Compare the scan with the copy at `target`; `mask`: H×W bool, True = may differ.
+
+    Raises:
+        PreservationError: the copy differs elsewhere, or cannot be read.
+        TruncatedScanError: the scan itself changed meanwhile.
+    """
+    try:
+        copy = PositionalFile(target)
+    except SpotlessError as error:
+        raise PreservationError(f"the result cannot be opened: {error}") from error
+    try:
+        _Comparison(header, coder, copy, mask, max_megapixels).run()
+    except PreservationError:
+        raise
+    except SpotlessError as error:
+        header.structure.file.require_unchanged()
+        raise PreservationError(f"the result is not a sound copy of the scan: {error}") from error
+    finally:
+        copy.close()
+
+
+class _Comparison:
+    def __init__(
+        self, header: TiffHeader, coder: SegmentCoder, copy: PositionalFile, mask: Mask, max_megapixels: float
+    ) -> None:
+        self._file = header.structure.file
+        self._header = header
+        self._coder = coder
+        self._copy = copy
+        self._mask = mask
+        self._max_megapixels = max_megapixels
+        self._touched = sorted({index for index, *_ in touched_segments(coder.frame, 0, 0, mask)})
+
+    def run(self) -> None:
+        frame = self._coder.frame
+        if not self._touched or frame.codec == "none":
+            if self._copy.size != self._file.size:
+                raise PreservationError(f"the result has {self._copy.size} bytes; {self._file.size} expected.")
+        elif self._copy.size < self._file.size:
+            raise PreservationError(
+                f"the result is shorter than the scan: {self._copy.size} of {self._file.size} bytes."
+            )
+        other = check_header(self._copy, self._max_megapixels)
+        other_coder = SegmentCoder(self._copy, other.frame, other.structure.byte_order)
+        self._compare_layout(other_coder.frame)
+        self._compare_bytes(self._allowed(other.frame))
+        for index in self._touched:
+            self._compare_segment(index, other_coder)
+
+    def _compare_layout(self, other: Frame) -> None:
+        """Segments the mask does not touch must lie where they lay; touched ones there or behind the old end."""
+        frame = self._coder.frame
+        if len(frame.offsets) != len(other.offsets):
+            raise PreservationError("the result has another number of strips or tiles than the scan.")
+        is_touched = np.zeros(len(frame.offsets), bool)
+        is_touched[self._touched] = True
+        has_moved = frame.offsets != other.offsets
+        has_grown = other.byte_counts > frame.byte_counts
+        is_wrong = np.where(
+            has_moved,
+            other.offsets < self._file.size,
+            has_grown | (~is_touched & (frame.byte_counts != other.byte_counts)),
+        ) | (has_moved & ~is_touched)
+        if is_wrong.any():
+            raise PreservationError(f"strip or tile {int(np.flatnonzero(is_wrong)[0])} of the result lies wrongly.")
+
+    def _allowed(self, other: Frame) -> list[Extent]:
+        """Return the extents of the scan's bytes that may differ in the result, sorted."""
+        frame = self._coder.frame
+        offsets, counts = frame.offsets[self._touched], frame.byte_counts[self._touched]
+        allowed = list(zip(offsets.tolist(), (offsets + counts).tolist(), strict=True))
+        if self._touched and frame.codec != "none":
+            for old, new in ((frame.offset_entry, other.offset_entry), (frame.count_entry, other.count_entry)):
+                allowed += self._allowed_of_table(old, new)
+        return sorted(allowed)
+
+    def _allowed_of_table(self, old: Entry, new: Entry) -> list[Extent]:
+        if (old.kind, old.value_position) == (new.kind, new.value_position):
+            return [(old.value_position, old.value_position + old.value_bytes)]
+        if not new.is_inline and new.value_position < self._file.size:
+            raise PreservationError(f"the table of tag {old.tag} of the result lies inside other data.")
+        # Type and value of the entry changed; its tag and count may not.
+        is_big = self._header.structure.is_big
+        position = old.position
+        return [(position + 2, position + 4), (position + (12 if is_big else 8), position + (20 if is_big else 12))]
+
+    def _compare_bytes(self, allowed: list[Extent]) -> None:
+        position = 0
+        for start, end in [*allowed, (self._file.size, self._file.size)]:
+            while position < start:
+                count = min(CHUNK_BYTES, start - position)
+                if self._file.read(position, count) != self._copy.read(position, count):
+                    raise PreservationError(
+                        f"the result differs from the scan between bytes {position} and {position + count}, "
+                        "which no repair may touch."
+                    )
+                position += count
+            position = max(position, end)
+
+    def _compare_segment(self, index: int, other: SegmentCoder) -> None:
+        frame = self._coder.frame
+        before, after = self._coder.decode(index), other.decode(index)
+        if before.shape != after.shape:
+            raise PreservationError(f"strip or tile {index} of the result has another size than the scan's.")
+        plane, top, left = frame.place(index)
+        differs = before != after
+        part = self._mask[top : top + frame.segment_height, left : left + frame.segment_width]
+        if not frame.is_planar or plane < frame.color_channels:
+            colors = 1 if frame.is_planar else frame.color_channels
+            differs[: part.shape[0], : part.shape[1], :colors] &= ~part[:, :, None]
+        if differs.any():
+            row, column, sample = (int(places[0]) for places in np.nonzero(differs))
+            raise PreservationError(
+                f"sample {plane + sample} of the pixel in row {top + row}, column {left + column} changed outside the "
+                "mask."
+            )

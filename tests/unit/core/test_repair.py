@@ -1,0 +1,202 @@
+"""A repaired frame: edits that cover exactly the mask, at the scan's own depth, with grain and without dust."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from drawing import add_specks, draw_picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spotless_core.arrays.kinds import FloatImage, Mask, Samples
+from spotless_core.arrays.metrics import grain_ratio, structure_psnr
+from spotless_core.errors import ArrayContractError, ScanError
+from spotless_core.inpainting.cv2_fill import Cv2Fill
+from spotless_core.inpainting.inpainter import Crop
+from spotless_core.inpainting.repair import RepairResult, repair_frame
+from spotless_core.options import InpaintOptions
+
+WITHOUT_GRAIN = InpaintOptions(grain=False)
+
+
+class ConstantFill:
+    """Fills everything with one value and remembers what it was asked."""
+
+    def __init__(self, value: float) -> None:
+        self.name = "constant"
+        self.value = value
+        self.batches: list[list[Crop]] = []
+
+    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+        self.batches.append(list(crops))
+        return [np.full_like(crop.image, self.value) for crop in crops]
+
+
+def _scan(
+    height: int = 300, width: int = 260, channels: int = 3, full: int = 65535
+) -> tuple[Samples, FloatImage, Mask]:
+    """A dusty frame, the clean film below it, and where the dust is."""
+    grey = draw_picture(height, width)
+    clean = np.repeat(grey[..., None], channels, axis=2)
+    mask = add_specks(grey, 12)
+    dirty = np.repeat(grey[..., None], channels, axis=2)
+    return np.rint(dirty * full).astype(np.uint16 if full > 255 else np.uint8), clean, mask
+
+
+def _applied(frame: Samples, result: RepairResult) -> Samples:
+    repaired = frame.copy()
+    for edit in result.edits:
+        height, width = edit.mask.shape
+        repaired[edit.top : edit.top + height, edit.left : edit.left + width][edit.mask] = edit.samples[edit.mask]
+    return repaired
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), height=st.integers(3, 200), width=st.integers(3, 200), grain=st.booleans())
+def test_the_edits_cover_each_masked_pixel_exactly_once(seed: int, height: int, width: int, *, grain: bool) -> None:
+    rng = np.random.default_rng(seed)
+    frame = rng.integers(0, 65536, (height, width, 1), dtype=np.uint16)
+    mask = rng.random((height, width)) < 0.02
+    mask[0, 0], mask[-1, -1] = False, True
+
+    result = repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(grain=grain), seed=1)
+
+    count = np.zeros(mask.shape, dtype=int)
+    for edit in result.edits:
+        area = count[edit.top : edit.top + edit.mask.shape[0], edit.left : edit.left + edit.mask.shape[1]]
+        area += edit.mask
+        assert edit.samples.shape == (*edit.mask.shape, 1) and edit.samples.dtype == np.uint16
+    np.testing.assert_array_equal(count, mask.astype(int))
+
+
+@pytest.mark.parametrize(("channels", "full"), [(1, 255), (3, 255), (1, 65535), (3, 65535)])
+def test_dust_gives_way_to_film_with_grain(channels: int, full: int) -> None:
+    frame, clean, mask = _scan(channels=channels, full=full)
+
+    result = repair_frame(frame, full, mask, Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+    repaired = _applied(frame, result).astype(np.float32) / full
+    assert structure_psnr(repaired, clean, mask) > 30
+    assert ((grain_ratio(repaired, mask) > 0.75) & (grain_ratio(repaired, mask) < 1.25)).all()
+
+
+def test_the_frame_and_the_mask_are_not_written_to() -> None:
+    frame, _, mask = _scan()
+    frame.setflags(write=False)
+    mask.setflags(write=False)
+
+    result = repair_frame(frame, 65535, mask, Cv2Fill("telea"), InpaintOptions(), seed=1)
+
+    assert result.edits
+
+
+@pytest.mark.parametrize(("value", "stored"), [(100.4 / 255, 100), (100.6 / 255, 101), (1.2, 255), (-0.1, 0)])
+def test_fills_are_rounded_and_kept_in_range(value: float, stored: int) -> None:
+    frame, _, mask = _scan(full=255)
+
+    result = repair_frame(frame, 255, mask, ConstantFill(value), WITHOUT_GRAIN, seed=1)
+
+    assert set(_applied(frame, result)[mask].ravel()) == {stored}
+
+
+def test_no_fill_exceeds_the_largest_value_the_frame_uses() -> None:
+    frame, _, mask = _scan()
+
+    result = repair_frame(frame, 65535, mask, ConstantFill(0.9), WITHOUT_GRAIN, seed=1, value_max=16383)
+
+    assert set(_applied(frame, result)[mask].ravel()) == {16383}
+
+
+def test_the_method_sees_stored_samples_divided_by_full_scale() -> None:
+    frame, _, mask = _scan()
+    method = ConstantFill(0.5)
+
+    repair_frame(frame, 65535, mask, method, WITHOUT_GRAIN, seed=1)
+
+    crop = method.batches[0][0]
+    values = crop.image * np.float32(65535)
+    assert crop.image.dtype == np.float32
+    np.testing.assert_allclose(values, np.rint(values), atol=0.01)
+    assert all(len({crop.image.shape for crop in batch}) == 1 for batch in method.batches)
+
+
+def test_the_same_seed_gives_the_same_samples() -> None:
+    frame, _, mask = _scan()
+
+    first, again, other = (
+        _applied(frame, repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=seed))
+        for seed in (4, 4, 5)
+    )
+
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_flat_film_without_grain_is_filled_to_the_very_level() -> None:
+    frame = np.full((200, 200, 3), 1001, dtype=np.uint16)
+    mask = np.zeros((200, 200), dtype=np.bool_)
+    mask[50:62, 70:80] = True
+    frame[mask] = 60000
+
+    result = repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+    assert set(_applied(frame, result).ravel()) == {1001}
+
+
+def test_a_hole_at_the_border_is_filled_from_inside_the_frame() -> None:
+    frame, clean, _ = _scan()
+    mask = np.zeros(frame.shape[:2], dtype=np.bool_)
+    mask[:8, 40:52], mask[290:, 250:] = True, True
+    frame[mask] = 65535
+
+    result = repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+    assert structure_psnr(_applied(frame, result).astype(np.float32) / 65535, clean, mask) > 25
+
+
+def test_each_edit_says_what_filled_it() -> None:
+    frame, _, mask = _scan()
+    row, column = (int(values[0]) for values in np.nonzero(mask))
+
+    result = repair_frame(frame, 65535, mask, Cv2Fill("telea"), InpaintOptions(), seed=1)
+
+    assert result.methods == ["telea"] * len(result.edits)
+    assert result.method_at(row, column) == "telea"
+    assert result.method_at(0, 0) == ""
+
+
+def test_progress_rises_to_one() -> None:
+    frame, _, mask = _scan()
+    mask[20:24, 10:250] = True
+    seen: list[float] = []
+
+    repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=1, on_progress=seen.append)
+
+    assert len(seen) >= 2 and seen == sorted(seen) and seen[-1] == 1.0
+
+
+def test_an_empty_mask_makes_no_edits() -> None:
+    frame, _, mask = _scan()
+
+    result = repair_frame(frame, 65535, np.zeros_like(mask), Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+    assert result.edits == [] and result.methods == []
+
+
+def test_a_mask_over_everything_is_refused() -> None:
+    frame, _, mask = _scan()
+
+    with pytest.raises(ScanError, match="covers every pixel"):
+        repair_frame(frame, 65535, np.ones_like(mask), Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+
+def test_a_frame_with_alpha_is_refused() -> None:
+    with pytest.raises(ArrayContractError, match="H×W×3"):
+        repair_frame(
+            np.zeros((9, 9, 4), dtype=np.uint8),
+            255,
+            np.zeros((9, 9), dtype=np.bool_),
+            Cv2Fill("ns"),
+            WITHOUT_GRAIN,
+            seed=1,
+        )
