@@ -1,7 +1,9 @@
 """The seam between regions and the methods that fill them.
 
-Comes in: crops of the photo with their holes, in groups of one size. Goes out: the same crops, filled. A method never sees
-files, depth or metadata, never writes outside the hole (the composite takes only what lies under the mask anyway), and never writes into its inputs.
+Comes in: crops of the photo with their holes, in groups of one size. Goes out: the same crops, filled. A method never
+sees
+files, depth or metadata, never writes outside the hole (the composite takes only what lies under the mask anyway), and
+never writes into its inputs.
 """
 
 from collections.abc import Sequence

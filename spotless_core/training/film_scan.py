@@ -148,7 +148,7 @@ def _truth(
         change = np.abs(dusty[place] - clean[place]).mean(axis=2)
         grey = clean[around].mean(axis=2)
         sigma = float((grey - cv2.GaussianBlur(grey, (0, 0), 3.0)).std())
-        is_visible = bool(core.any()) and visibility(float(change[core].mean()), sigma) == "visible"
+        is_visible = bool(core.any()) and visibility(float(change[core].mean()), sigma, float(core.sum())) == "visible"
         if is_visible:
             truth[place] |= sprite.alpha >= TRUTH_FRACTION
         elements.append(FallenElement(sprite.kind, (top, left, top + height, left + width), is_visible))

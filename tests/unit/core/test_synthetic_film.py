@@ -87,17 +87,20 @@ def test_a_speck_on_the_white_sky_of_a_negative_cannot_be_seen_and_does_not_coun
 
 
 @pytest.mark.parametrize(
-    ("change", "sigma", "expected"),
+    ("change", "sigma", "area_px", "expected"),
     [
-        (0.2, 0.02, "visible"),
-        (0.2, 0.2, "unsure"),
-        (0.02, 0.01, "unsure"),
-        (0.01, 0.001, "hidden"),
-        (0.05, 0.1, "hidden"),
+        (0.2, 0.02, 50, "visible"),
+        (0.05, 0.02, 50, "unsure"),  # 2.5 sigma: a speck drowns in the grain
+        (0.05, 0.02, 800, "visible"),  # a hair of the same contrast does not
+        (0.02, 0.001, 50, "unsure"),
+        (0.01, 0.001, 50, "hidden"),
+        (0.05, 0.1, 50, "hidden"),
     ],
 )
-def test_visibility_is_contrast_over_the_local_grain(change: float, sigma: float, expected: str) -> None:
-    assert visibility(change, sigma) == expected
+def test_visibility_is_contrast_over_the_local_grain_and_the_eye_sums_along_a_hair(
+    change: float, sigma: float, area_px: float, expected: str
+) -> None:
+    assert visibility(change, sigma, area_px) == expected
 
 
 def test_log_exposure_and_back_is_the_identity() -> None:

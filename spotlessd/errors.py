@@ -1,0 +1,101 @@
+"""Every error the daemon raises on purpose, with its exit code and whether trying again can help.
+
+    DaemonError
+    ├── ConfigError             the config: every problem with file:line; fix it and start again      exit 78
+    ├── StationBusyError        another spotlessd already serves this station or this folder          exit 75, try again
+    ├── StationExistsError      `init` would overwrite a station that is already there                exit 73
+    ├── RootUnavailableError    a scan or output folder is away (share down, marker missing)          exit 75, try again
+    ├── LedgerError             the ledger cannot be opened or is damaged                             exit 73, try again
+    ├── PublishError            a result cannot be put in its place (full disk, permission)           exit 73, try again
+    ├── WorkerError             the worker child failed                                               exit 70, try again
+    │   ├── WorkerDiedError     it ended by itself or was killed; blamed on the job in its hand       exit 70, try again
+    │   ├── WorkerStalledError  no heartbeat for `queue.stall_seconds`; it was killed                 exit 70, try again
+    │   └── WorkerStartError    it could not load its models or its device                            exit 69, try again
+    ├── UnknownJobError         no job has this id or path                                            exit 66
+    └── InstallError            the service file cannot be written                                    exit 77
+
+Messages say what came, what was expected and what to do. Errors about a photo are the core's (`spotless_core.errors`).
+"""
+
+
+class DaemonError(Exception):
+    """The base of every error raised on purpose; `exit_code` is sysexits, `is_retryable` says if waiting can help."""
+
+    exit_code = 70
+    is_retryable = False
+
+
+class ConfigError(DaemonError):
+    """The configuration is wrong. `problems`: one line each, `file:line: key: what came; what is expected`."""
+
+    exit_code = 78
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StationBusyError(DaemonError):
+    """Another spotlessd holds this station's lock, or another station's marker lies in the folder."""
+
+    exit_code = 75
+    is_retryable = True
+
+
+class StationExistsError(DaemonError):
+    """A station's config is already there; it is never overwritten."""
+
+    exit_code = 73
+
+
+class RootUnavailableError(DaemonError):
+    """A folder of the station is not what it was: away, another file system, or without its marker."""
+
+    exit_code = 75
+    is_retryable = True
+
+
+class LedgerError(DaemonError):
+    """The ledger cannot be opened, is damaged, or was written by a newer version."""
+
+    exit_code = 73
+    is_retryable = True
+
+
+class PublishError(DaemonError):
+    """A finished result cannot be put under its final name."""
+
+    exit_code = 73
+    is_retryable = True
+
+
+class WorkerError(DaemonError):
+    """The worker child failed."""
+
+    is_retryable = True
+
+
+class WorkerDiedError(WorkerError):
+    """The worker child ended with a job in its hand."""
+
+
+class WorkerStalledError(WorkerError):
+    """The worker child gave no sign of life for `queue.stall_seconds` and was killed."""
+
+
+class WorkerStartError(WorkerError):
+    """The worker child could not load its models or start its device."""
+
+    exit_code = 69
+
+
+class UnknownJobError(DaemonError):
+    """No job has this id or path."""
+
+    exit_code = 66
+
+
+class InstallError(DaemonError):
+    """The service file cannot be written."""
+
+    exit_code = 77

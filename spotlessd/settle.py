@@ -1,0 +1,177 @@
+"""When is a file complete? A pure state machine over what was seen of it; the clock is an argument.
+
+Comes in: `observe` with each look at a file, and reports of the checks that open it. Goes out: `settled`, each file
+once until it changes, and `waiting` with the reason for all others. Rules: a file is handed over only when a look at
+least `settle_seconds` after its last change found the same size, mtime and inode; any change starts anew; an event that
+says "closed" shortens the wait to `CLOSED_SECONDS` and never replaces it. Nothing is given up: what a check held back
+is offered again after growing pauses. `now` is monotonic seconds; a file's times are compared, never read as a clock.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from spotlessd.roots import Candidate
+
+CLOSED_SECONDS = 1.0
+"""A closed file still gets a moment: copy tools set times and names after closing."""
+LONGEST_PAUSE_SECONDS = 300.0
+"""Pauses between checks double up to this."""
+LATE_LOOK_SECONDS = 1.0
+"""When a look is overdue (its folder is away), ask again after this instead of at once."""
+NEW = "new: waiting until it stays unchanged"
+GROWING = "still growing or being changed"
+ZERO_TAIL = "its end is all zero bytes; a copy may be filling it: waiting twice as long"
+
+Key = tuple[str, str]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A file that is not taken yet, and why. `since`: when it was first seen, monotonic seconds."""
+
+    root: str
+    rel: str
+    reason: str
+    since: float
+
+
+@dataclass(slots=True)
+class _Unsettled:
+    """What is known of a file that was not handed over. It may go when a look at `due` or later finds it unchanged."""
+
+    candidate: Candidate
+    first_seen: float
+    last_look: float
+    due: float
+    settle_seconds: float
+    reason: str
+    pause_seconds: float
+    incomplete_since: float | None = None
+    is_doubled: bool = False
+
+
+class Settler:
+    """All files that are not complete yet. `incomplete_seconds`: patience with a file that ends too early."""
+
+    def __init__(self, incomplete_seconds: float) -> None:
+        self._incomplete_seconds = incomplete_seconds
+        self._unsettled: dict[Key, _Unsettled] = {}
+        self._handed_over: dict[Key, _Unsettled] = {}
+
+    def observe(self, candidate: Candidate, now: float, settle_seconds: float, *, hint_closed: bool = False) -> None:
+        """Take in one look at a file. `hint_closed`: an event said that its writer closed or renamed it."""
+        key = (candidate.root, candidate.rel)
+        handed_over = self._handed_over.get(key)
+        if handed_over is not None:
+            if _shape(handed_over.candidate) == _shape(candidate):
+                return
+            del self._handed_over[key]
+            self._unsettled[key] = handed_over
+        known = self._unsettled.get(key)
+        if known is None:
+            self._unsettled[key] = known = _fresh(candidate, now, now, settle_seconds, NEW)
+        elif _shape(known.candidate) != _shape(candidate):
+            self._unsettled[key] = known = _fresh(candidate, known.first_seen, now, settle_seconds, GROWING)
+        known.last_look = now
+        if hint_closed:
+            known.due = min(known.due, now + CLOSED_SECONDS)
+
+    def forget_missing(self, root: str, seen_rels: Collection[str]) -> None:
+        """Drop every file of `root` that a whole scan did not see."""
+        for files in (self._unsettled, self._handed_over):
+            for key in [key for key in files if key[0] == root and key[1] not in seen_rels]:
+                del files[key]
+
+    def settled(self, now: float) -> list[Candidate]:
+        """Hand over every file that is complete as far as looks can tell, oldest file first."""
+        ready = [key for key, file in self._unsettled.items() if file.due <= now and file.last_look >= file.due]
+        for key in ready:
+            self._handed_over[key] = self._unsettled.pop(key)
+        candidates = [self._handed_over[key].candidate for key in ready]
+        return sorted(candidates, key=lambda candidate: (candidate.mtime_ns, candidate.root, candidate.rel))
+
+    def report_incomplete(self, candidate: Candidate, reason: str, now: float) -> bool:
+        """The structure check says that a settled file ends too early. Return whether it waits.
+
+        False: it has not changed for `incomplete_seconds` since the first report; it stays handed over, and the job
+        that reads it will set it aside with its reason.
+        """
+        file = self._take_back(candidate)
+        if file is None:
+            return True
+        if file.incomplete_since is None:
+            file.incomplete_since = now
+        patience_ends = file.incomplete_since + self._incomplete_seconds
+        if now >= patience_ends:
+            key = (candidate.root, candidate.rel)
+            self._handed_over[key] = self._unsettled.pop(key)
+            return False
+        self._pause(file, reason, now)
+        file.due = min(file.due, patience_ends)
+        return True
+
+    def report_busy(self, candidate: Candidate, reason: str, now: float) -> None:
+        """A settled file cannot be taken yet (open for writing, not readable): it waits, with growing pauses."""
+        file = self._take_back(candidate)
+        if file is not None:
+            self._pause(file, reason, now)
+
+    def report_zero_tail(self, candidate: Candidate, now: float) -> bool:
+        """A settled file ends in zero bytes, as a copy that set the length first. Return whether it waits.
+
+        It waits once, for twice its settle time; False when it did that already.
+        """
+        file = self._take_back(candidate)
+        if file is None:
+            return True
+        if file.is_doubled:
+            key = (candidate.root, candidate.rel)
+            self._handed_over[key] = self._unsettled.pop(key)
+            return False
+        file.is_doubled = True
+        file.reason = ZERO_TAIL
+        file.due = now + 2 * file.settle_seconds
+        return True
+
+    def waiting(self) -> list[Waiting]:
+        """Return every file that is not taken yet, by root and path."""
+        return [
+            Waiting(root, rel, file.reason, file.first_seen) for (root, rel), file in sorted(self._unsettled.items())
+        ]
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when the next file wants a look (`observe`, then `settled`), or None if no file waits."""
+        dues = [file.due if file.due > now else now + LATE_LOOK_SECONDS for file in self._unsettled.values()]
+        return min(dues, default=None)
+
+    def _take_back(self, candidate: Candidate) -> _Unsettled | None:
+        """Make a handed-over file wait again; None if it changed meanwhile and waits anyhow, or is gone."""
+        key = (candidate.root, candidate.rel)
+        file = self._handed_over.get(key)
+        if file is None or _shape(file.candidate) != _shape(candidate):
+            return None
+        self._unsettled[key] = self._handed_over.pop(key)
+        return file
+
+    def _pause(self, file: _Unsettled, reason: str, now: float) -> None:
+        file.reason = reason
+        file.due = now + file.pause_seconds
+        file.pause_seconds = min(file.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _fresh(candidate: Candidate, first_seen: float, now: float, settle_seconds: float, reason: str) -> _Unsettled:
+    """Start the wait of a file that is new or has changed."""
+    return _Unsettled(
+        candidate=candidate,
+        first_seen=first_seen,
+        last_look=now,
+        due=now + settle_seconds,
+        settle_seconds=settle_seconds,
+        reason=reason,
+        pause_seconds=min(settle_seconds, LONGEST_PAUSE_SECONDS),
+    )
+
+
+def _shape(candidate: Candidate) -> Shape:
+    return candidate.size, candidate.mtime_ns, candidate.inode

@@ -1,0 +1,62 @@
+"""The packaged service files keep what the service depends on."""
+
+import plistlib
+
+import pytest
+
+from spotlessd.errors import DaemonError
+from spotlessd.packaged import packaged_file
+
+
+def unit_lines() -> list[str]:
+    return packaged_file("systemd", "spotlessd@.service").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Type=notify",
+        "RestartPreventExitStatus=78",
+        "KillMode=mixed",
+        "OOMPolicy=continue",
+        "WatchdogSec=60",
+        "ProtectSystem=strict",
+        "NoNewPrivileges=yes",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+    ],
+)
+def test_the_unit_keeps_its_promises(line: str) -> None:
+    assert line in unit_lines()
+
+
+@pytest.mark.parametrize(
+    "key", ["PrivateDevices", "MemoryDenyWriteExecute", "ProtectClock", "ProcSubset", "DynamicUser"]
+)
+def test_the_unit_has_nothing_that_hides_the_graphics_card_or_its_files(key: str) -> None:
+    assert not [line for line in unit_lines() if line.startswith(f"{key}=")]
+
+
+def test_every_user_and_group_of_the_unit_is_made_by_sysusers() -> None:
+    text = packaged_file("systemd", "spotlessd.sysusers.conf").read_text(encoding="utf-8")
+    made = {line.split()[1] for line in text.splitlines() if line and not line.startswith("#")}
+
+    wanted = {
+        name
+        for line in unit_lines()
+        if line.startswith(("User=", "Group=", "SupplementaryGroups="))
+        for name in line.partition("=")[2].split()
+    }
+
+    assert wanted == made
+
+
+def test_the_launch_agent_is_a_valid_property_list_that_stops_in_time() -> None:
+    agent = plistlib.loads(packaged_file("systemd", "org.spotless.spotlessd.plist").read_bytes())
+
+    assert agent["ExitTimeOut"] == 180
+    assert agent["Umask"] == 0o027
+
+
+def test_a_file_that_is_not_packaged_is_an_error_with_the_places() -> None:
+    with pytest.raises(DaemonError, match=r"config/none\.toml"):
+        packaged_file("config", "none.toml")
