@@ -1,0 +1,26 @@
+"""spotlessd: removes dust from every scan that lands in a folder, and loses none of them.
+
+The flow, one module each:
+
+    watch → settle → ledger → (supervisor ⇄ worker) → publish
+
+    roots.py        a watched folder: scan, ignore rules, marker, is it really there
+    watch.py        file events; a hint that something changed, never the truth
+    settle.py       when a file is complete
+    reconcile.py    (complete files) − (known files) → new jobs; the same code at start, on events and by the clock
+    ledger.py       every scan ever seen, its state and attempts, in SQLite
+    engine.py       which job is next and what becomes of it
+    dispatch.py     one job's way through the parent: gates, order to the worker, result, publishing
+    supervisor.py   keeps one worker process alive; its death or silence is blamed on the job in its hand
+    worker.py       that process: models loaded once, one job at a time; the only module that may load torch
+    publish.py      part files → final names, receipt last, nothing overwritten, every step repeatable after a crash
+    control.py      what the commands wrote into the ledger, applied between two jobs
+    service.py      builds and wires the parts; start, stop and signals
+    status.py       the daemon's snapshot, and what `spotlessd status` reads
+    cli.py          the commands
+
+Two processes: the parent (watch, ledger, publish) is small and never loads torch; the child holds the models and
+writes only `.part` files. Imports point down: cli → service → supervisor and worker → ledger → job → settings → errors.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,222 @@
+"""One file's journey: its identity, its states, the legal moves, and what a failure leads to.
+
+Values and pure functions only: no clock, no disk, no randomness. The attempt is counted before the work starts, so a
+file that kills its worker is counted too. A failure is blamed on the photo, on the machine, or on nobody, and only the
+first can end in quarantine early; being stopped (power cut, restart) is counted apart from crashing.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+MAX_BACK_OFF_DOUBLINGS = 16
+"""Keeps 2**n a sane number; every real limit is reached far earlier."""
+JITTER_FRACTION = 0.25
+"""A delay is lengthened by up to this fraction, so that many jobs do not come back in the same second."""
+EXIT_BAD_INPUT = 65
+EXIT_MISSING_INPUT = 66
+EXIT_UNAVAILABLE = 69
+EXIT_CANNOT_WRITE = 73
+
+
+class JobState(StrEnum):
+    """Where a job is. DONE, HELD and QUARANTINED are ends that a person sees; SUPERSEDED and GONE need no one."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    HELD = "held"
+    QUARANTINED = "quarantined"
+    SUPERSEDED = "superseded"
+    GONE = "gone"
+
+
+LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.QUARANTINED, JobState.SUPERSEDED, JobState.GONE}),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.QUEUED,
+            JobState.DONE,
+            JobState.HELD,
+            JobState.QUARANTINED,
+            JobState.SUPERSEDED,
+            JobState.GONE,
+        }
+    ),
+    JobState.DONE: frozenset(),
+    JobState.HELD: frozenset(),
+    JobState.QUARANTINED: frozenset({JobState.QUEUED}),
+    JobState.SUPERSEDED: frozenset({JobState.QUEUED}),
+    JobState.GONE: frozenset({JobState.QUEUED}),
+}
+"""From each state, the states a job may go to. DONE and HELD stay: `reprocess` makes a new job."""
+
+
+def is_legal_move(before: JobState, after: JobState) -> bool:
+    """Tell whether a job may go from `before` to `after`."""
+    return after in LEGAL_MOVES[before]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which bytes a job is about: a root's name, the path in it, and the size and mtime the file had."""
+
+    root: str
+    rel: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What `reprocess` asks for beside the config: a mask drawn by a person, another sensitivity."""
+
+    mask: Path | None = None
+    sensitivity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger.
+
+    `attempt`: how often it was started, also the fencing token. `crashes`, `failures`: attempts blamed on the file.
+    `interrupts`: attempts that somebody stopped. `setbacks`: failures of the machine, only for the back-off.
+    Times are seconds since the epoch, 0.0 where it has not happened. `plan`: the publishing under way, as JSON.
+    """
+
+    id: int
+    identity: Identity
+    inode: int
+    recipe: str
+    state: JobState
+    priority: int = 0
+    attempt: int = 0
+    crashes: int = 0
+    failures: int = 0
+    interrupts: int = 0
+    setbacks: int = 0
+    not_before: float = 0.0
+    owner: str = ""
+    sha256: str = ""
+    reason: str = ""
+    plan: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=Overrides)
+    created: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+
+    @property
+    def strikes(self) -> int:
+        """Attempts that are blamed on the file."""
+        return self.crashes + self.failures
+
+
+class FailureKind(StrEnum):
+    """Whose fault a failed attempt is.
+
+    PHOTO: the file, and trying again cannot help. TRANSIENT: perhaps the file, try again. CRASH: the worker died or
+    hung on it. OUTPUT: the result cannot be written. MACHINE: the worker cannot work at all. STOPPED: somebody asked
+    us to stop.
+    """
+
+    PHOTO = "photo"
+    TRANSIENT = "transient"
+    CRASH = "crash"
+    OUTPUT = "output"
+    MACHINE = "machine"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt: whose fault, and the sentence a person will read."""
+
+    kind: FailureKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Limits of trying again: blamed attempts, interrupted attempts, first and longest delay in seconds."""
+
+    max_attempts: int = 3
+    max_interrupts: int = 10
+    retry_seconds: float = 30.0
+    retry_max_seconds: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a job: its next state, the delay before it may start again, its new counts, and the reason."""
+
+    state: JobState
+    reason: str
+    delay_seconds: float = 0.0
+    crashes: int = 0
+    failures: int = 0
+    interrupts: int = 0
+    setbacks: int = 0
+
+
+def classify_failure(exit_code: int, *, is_retryable: bool) -> FailureKind:
+    """Tell whose fault an error is from what its class says about itself.
+
+    A truncated scan calls itself retryable, but a job is only made once the file has settled, so here it is the photo.
+    """
+    if exit_code in {EXIT_BAD_INPUT, EXIT_MISSING_INPUT}:
+        return FailureKind.PHOTO
+    if exit_code == EXIT_CANNOT_WRITE:
+        return FailureKind.OUTPUT
+    if is_retryable:
+        return FailureKind.TRANSIENT
+    if exit_code == EXIT_UNAVAILABLE:
+        return FailureKind.MACHINE
+    return FailureKind.PHOTO
+
+
+def back_off_seconds(count: int, policy: RetryPolicy, jitter: float) -> float:
+    """Return the delay after the `count`-th failure: doubling, capped, lengthened by `jitter` (0 to 1)."""
+    doublings = min(max(count - 1, 0), MAX_BACK_OFF_DOUBLINGS)
+    delay = min(policy.retry_seconds * 2.0**doublings, policy.retry_max_seconds)
+    return delay * (1.0 + JITTER_FRACTION * jitter)
+
+
+def decide(job: Job, failure: Failure, policy: RetryPolicy, jitter: float) -> Decision:
+    """Decide what becomes of a running job after `failure`. `jitter`: a number in [0, 1], drawn by the caller."""
+    crashes, failures, interrupts, setbacks = job.crashes, job.failures, job.interrupts, job.setbacks
+    delay = 0.0
+    is_over = False
+    reason = failure.reason
+    if failure.kind is FailureKind.PHOTO:
+        failures += 1
+        is_over = True
+    elif failure.kind in {FailureKind.TRANSIENT, FailureKind.CRASH}:
+        is_crash = failure.kind is FailureKind.CRASH
+        crashes += is_crash
+        failures += not is_crash
+        strikes = crashes + failures
+        is_over = strikes >= policy.max_attempts
+        if is_over:
+            reason = f"{strikes} attempts failed; the last one: {failure.reason}"
+        # The first crash may have come from outside (an out-of-memory kill): try again at once, the rest wait.
+        delay = 0.0 if is_crash and strikes == 1 else back_off_seconds(strikes, policy, jitter)
+    elif failure.kind is FailureKind.STOPPED:
+        interrupts += 1
+        is_over = interrupts >= policy.max_interrupts
+        if is_over:
+            reason = f"interrupted {interrupts} times, so it may be what brings the station down. {failure.reason}"
+    else:
+        setbacks += 1
+        # Twice the pause of the queue, so that a name which alone cannot be written does not hold up the others.
+        delay = 2 * back_off_seconds(setbacks, policy, jitter)
+    return Decision(
+        state=JobState.QUARANTINED if is_over else JobState.QUEUED,
+        reason=reason,
+        delay_seconds=0.0 if is_over else delay,
+        crashes=crashes,
+        failures=failures,
+        interrupts=interrupts,
+        setbacks=setbacks,
+    )

@@ -1,0 +1,336 @@
+"""Give finished part files their final names: never over an existing file, never by half, never twice.
+
+The child has written and synced the parts. Here a plan is made (which part gets which name), the caller commits it to
+the ledger, and `carry_out` does it step by step: image, mask, preview, then the receipt as the mark that all is there.
+Every step can be repeated after a crash between any two of them: a part that is gone and a final name with the planned
+bytes is a step already done. The caller's ledger and the parts' names (job and attempt) keep attempts apart.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from loguru import logger
+
+from spotlessd.crash_points import crash_point
+from spotlessd.errors import PublishError
+
+FOLDERS = {"image": "", "mask": "masks", "preview": "previews", "receipt": "receipts"}
+"""Where each role lies under the output folder, in the order of publishing."""
+SUFFIXES = {"mask": ".png", "preview": ".jpg", "receipt": ".json"}
+"""The image keeps the scan's own."""
+PART_NAME = re.compile(r"\.spotlessd-\d+-\d+-(image|mask|preview|receipt)\.part\Z")
+NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
+HASH_CHUNK_BYTES = 1 << 20
+_warned_folders: set[int] = set()
+
+
+class NameTakenError(PublishError):
+    """Somebody else's file took a planned name; another plan is needed."""
+
+
+class PartLostError(PublishError):
+    """A part is gone and its final name does not hold its bytes: the job has to be done again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The part files of one attempt."""
+
+    image: Path
+    mask: Path
+    preview: Path
+    receipt: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file to be named. `part`, `final`: relative to the output folder, with slashes."""
+
+    role: str
+    part: str
+    final: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPlan:
+    """All names one result will get, in order; the receipt is last."""
+
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> str:
+        """Return it as the ledger keeps it."""
+        return json.dumps([asdict(step) for step in self.steps])
+
+    @classmethod
+    def from_json(cls, text: str) -> "PublishPlan":
+        """Return the plan that `to_json` wrote."""
+        return cls(tuple(Step(**step) for step in json.loads(text)))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The final names by role, relative to the output folder."""
+        return {step.role: step.final for step in self.steps}
+
+
+def part_paths(output: Path, rel: str, job_id: int, attempt: int) -> Parts:
+    """Return where an attempt writes: in the folders of the final files, so that a rename is enough."""
+    folder = PurePosixPath(rel).parent
+    return Parts(
+        **{
+            role: output / base / folder / f".spotlessd-{job_id}-{attempt}-{role}.part"
+            for role, base in FOLDERS.items()
+        }
+    )
+
+
+def planned_parts(output: Path, rel: str, plan: PublishPlan) -> Parts:
+    """Return the part files of the attempt that a plan was made for."""
+    _, job_id, attempt, _ = PurePosixPath(plan.steps[-1].part).name.split("-")
+    return part_paths(output, rel, int(job_id), int(attempt))
+
+
+def final_names(rel: str, number: int) -> dict[str, str]:
+    """Return the names by role of the `number`-th result of a scan (1 = the first), relative to the output folder."""
+    scan = PurePosixPath(rel)
+    stem = scan.stem if number == 1 else f"{scan.stem}~{number}"
+    return {
+        role: str(PurePosixPath(base) / scan.parent / f"{stem}{SUFFIXES.get(role, scan.suffix)}")
+        for role, base in FOLDERS.items()
+    }
+
+
+def make_folders(output: Path, rel: str) -> None:
+    """Make the folders of one scan's results under `output`, which must be there itself.
+
+    Raises:
+        PublishError: the output folder is away or cannot be written.
+    """
+    if not output.is_dir():
+        raise PublishError(f"{output}: the output folder is not there. Mount or make it.")
+    for part in _in_order(part_paths(output, rel, 0, 0)):
+        folder = part.parent
+        if folder.is_dir():
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for parent in (folder, *folder.parents):
+                sync_folder(parent)
+                if parent == output:
+                    break
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+
+
+def _in_order(parts: Parts) -> tuple[Path, ...]:
+    """Return the part files in the order of publishing."""
+    return parts.image, parts.mask, parts.preview, parts.receipt
+
+
+def make_plan(output: Path, rel: str, parts: Parts, receipt: Mapping[str, Any]) -> PublishPlan:
+    """Choose the first free name, write the receipt's part with it, and return what `carry_out` has to do.
+
+    `receipt`: its JSON values; `outputs` names the roles that exist, with their sha256. After this every part is on
+    disk, in a synced folder.
+
+    Raises:
+        PublishError: the receipt cannot be written.
+    """
+    number = 1
+    while any(os.path.lexists(output / name) for name in final_names(rel, number).values()):
+        number += 1
+    names = final_names(rel, number)
+    outputs = {
+        role: {"name": names[role], "sha256": facts["sha256"]}
+        for role, facts in receipt["outputs"].items()
+        if role in names
+    }
+    text = json.dumps({**receipt, "outputs": outputs}, indent=2, ensure_ascii=False).encode()
+    try:
+        with parts.receipt.open("wb") as file:
+            file.write(text)
+            file.flush()
+            _sync_file(file.fileno())
+        for folder in dict.fromkeys(part.parent for part in _in_order(parts)):
+            sync_folder(folder)
+    except OSError as error:
+        raise _cannot_write(parts.receipt, error) from error
+    checksums = {role: str(facts["sha256"]) for role, facts in outputs.items()}
+    checksums["receipt"] = hashlib.sha256(text).hexdigest()
+    crash_point("publish.parts_synced")
+    return PublishPlan(
+        tuple(
+            Step(role, getattr(parts, role).relative_to(output).as_posix(), names[role], checksums[role])
+            for role in FOLDERS
+            if role in checksums
+        )
+    )
+
+
+def carry_out(output: Path, plan: PublishPlan) -> None:
+    """Give every part its name; may be called again after a crash at any point.
+
+    Raises:
+        NameTakenError: another file has one of the names; `take_back`, then make a new plan.
+        PartLostError: the work has to be done again; `take_back` first.
+        PublishError: the disk or the folder does not allow it.
+    """
+    for step in plan.steps:
+        if step.role == "receipt":
+            _sync_folders(output, plan)
+            crash_point("publish.folders_synced")
+        part, final = output / step.part, output / step.final
+        try:
+            _name(part, final, step.sha256)
+        except OSError as error:
+            raise _cannot_write(final, error) from error
+        crash_point(f"publish.{step.role}_named")
+    _sync_folders(output, plan)
+    crash_point("publish.all_synced")
+
+
+def take_back(output: Path, plan: PublishPlan) -> None:
+    """Turn the names this plan has given back into parts; files that are not ours are left alone.
+
+    Raises:
+        PublishError: the folder does not allow it.
+    """
+    for step in reversed(plan.steps):
+        part, final = output / step.part, output / step.final
+        try:
+            if _is_ours(part, final, step.sha256):
+                if not part.exists():
+                    final.rename(part)
+                else:
+                    final.unlink()
+        except OSError as error:
+            raise _cannot_write(final, error) from error
+    _sync_folders(output, plan)
+
+
+def drop_parts(parts: Parts) -> None:
+    """Remove what an attempt left behind; a part that cannot be removed now is removed at the next start."""
+    for part in _in_order(parts):
+        try:
+            part.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("{}: a part file cannot be removed ({})", part, error.strerror)
+
+
+def stale_parts(output: Path, plans: list[PublishPlan]) -> Iterator[Path]:
+    """Yield the part files under `output` that no plan needs. Only right while no child works."""
+    needed = {output / step.part for plan in plans for step in plan.steps}
+    for folder, _, names in os.walk(output):
+        for name in names:
+            path = Path(folder) / name
+            if PART_NAME.match(name) and path not in needed:
+                yield path
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """Return a receipt's JSON values; empty if it is not a receipt."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable; a file system that cannot is warned about once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+        device = os.fstat(descriptor).st_dev
+        if device not in _warned_folders:
+            _warned_folders.add(device)
+            logger.warning("{}: this file system cannot sync folders; a power cut may undo the last results", folder)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folders(output: Path, plan: PublishPlan) -> None:
+    for folder in dict.fromkeys((output / step.final).parent for step in plan.steps):
+        try:
+            sync_folder(folder)
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+
+
+def _sync_file(descriptor: int) -> None:
+    """Write a file through to the medium; macOS needs F_FULLFSYNC for that."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:
+            os.fsync(descriptor)
+        return
+    os.fsync(descriptor)
+
+
+def _name(part: Path, final: Path, sha256: str) -> None:
+    """Move `part` to `final` without replacing anything; done already is done."""
+    if not part.exists():
+        if final.is_file() and _sha256(final) == sha256:
+            return
+        raise PartLostError(f"{part}: the part file is gone and {final.name} does not hold its bytes.")
+    try:
+        os.link(part, final)
+    except FileExistsError:
+        if not _is_ours(part, final, sha256):
+            raise NameTakenError(f"{final}: another file has this name.") from None
+        if not part.samefile(final):
+            part.replace(final)
+            return
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        _rename_over_placeholder(part, final, sha256)
+        return
+    part.unlink()
+
+
+def _rename_over_placeholder(part: Path, final: Path, sha256: str) -> None:
+    """Where hard links do not exist: reserve the name with an empty file of our own, then rename over it."""
+    try:
+        os.close(os.open(final, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        if not _is_ours(part, final, sha256):
+            raise NameTakenError(f"{final}: another file has this name.") from None
+    crash_point("publish.placeholder")
+    part.replace(final)
+
+
+def _is_ours(part: Path, final: Path, sha256: str) -> bool:
+    """Tell whether `final` is this plan's: the same file, our empty placeholder, or the planned bytes."""
+    if final.is_symlink() or not final.is_file():
+        return False
+    if part.exists() and (part.samefile(final) or final.stat().st_size == 0):
+        return True
+    return _sha256(final) == sha256
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _cannot_write(path: Path, error: OSError) -> PublishError:
+    return PublishError(f"{path}: cannot be written ({error.strerror or error}). Free space or fix the permission.")

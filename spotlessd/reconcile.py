@@ -1,0 +1,236 @@
+"""(Complete files in the folders) − (files the ledger knows) → new jobs; the same at start, on events, by the clock.
+
+Losing an event costs delay and never a scan. A root is opened the first time it is there: results of a lost ledger are
+taken over from their receipts before anything in it is queued. A file whose structure ends too early waits; one of a
+kind that cannot be restored is quarantined with its sentence and never reaches the worker. The structure check reads
+headers only. `now`: monotonic seconds; `clock` gives seconds since the epoch for a file's age.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loguru import logger
+
+from spotless_core.errors import MissingInputError, ScanError, SpotlessError, TruncatedScanError
+from spotlessd.board import Board, WaitingFile
+from spotlessd.engine import Engine
+from spotlessd.errors import LedgerError, RootUnavailableError
+from spotlessd.file_checks import WriterState, has_zero_tail, is_open_for_writing
+from spotlessd.job import Identity, JobState
+from spotlessd.ledger import FoundScan, Ledger
+from spotlessd.publish import FOLDERS, read_receipt
+from spotlessd.roots import Candidate, Root
+from spotlessd.settings_sections import WatchSettings
+from spotlessd.settle import Settler
+
+SHORTEST_PAUSE_SECONDS = 0.25
+"""Between two looks: a scanner that writes a file piece by piece raises events without end."""
+AGED_SETTLE_SECONDS = 0.05
+"""With file ages counted, a file that is old enough still gets a second look this much later."""
+ONCE_PATIENCE_FACTOR = 2
+"""With file ages counted, a file that ends too early is waited for this many settle times, then set aside."""
+STILL_OPEN = "another program has it open for writing"
+ADOPTED_KEY = "receipts taken over: {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How often to look, how long to wait, and the recipe of new jobs. `counts_age`: a file's own age counts."""
+
+    watch: WatchSettings
+    recipe: str
+    counts_age: bool = False
+
+
+class Reconciler:
+    """Looks at the roots and makes jobs of what is complete. `check` opens a scan's header or raises a ScanError."""
+
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        rules: Rules,
+        ledger: Ledger,
+        engine: Engine,
+        board: Board,
+        *,
+        check: Callable[[Path], None],
+        on_open: Callable[[Root], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._roots = roots
+        self._rules = rules
+        self._ledger = ledger
+        self._engine = engine
+        self._board = board
+        self._check = check
+        self._on_open = on_open
+        self._clock = clock
+        patience = rules.watch.incomplete_seconds
+        if rules.counts_age:
+            patience = min(patience, ONCE_PATIENCE_FACTOR * rules.watch.settle_seconds)
+        self._settler = Settler(patience)
+        self._opened: set[str] = set()
+        self._due = {root.name: 0.0 for root in roots}
+        self._deadline = math.inf
+        self._last_look = -SHORTEST_PAUSE_SECONDS
+        self._shown: list[WaitingFile] | None = None
+        self.away: dict[str, str] = {}
+        self.last_complete_look = 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether every root was looked at or found away, and no file waits."""
+        is_seen = all(root.name in self._opened or root.name in self.away for root in self._roots)
+        return is_seen and not self._settler.waiting()
+
+    def look_soon(self) -> None:
+        """Look at every root with the next `tick`: something changed, or somebody asks."""
+        self._due = dict.fromkeys(self._due, 0.0)
+
+    def next_look(self) -> float:
+        """Return when `tick` has something to do again, in monotonic seconds."""
+        dues = [*self._due.values(), self._deadline]
+        return max(min(dues), self._last_look + SHORTEST_PAUSE_SECONDS)
+
+    def tick(self, now: float) -> bool:
+        """Look at the roots if it is time, and queue what has become complete. Returns whether it looked.
+
+        Raises:
+            LedgerError: the ledger could not be written; the files are offered again by a later look.
+        """
+        if now < self.next_look():
+            return False
+        self._last_look = now
+        waiting_roots = {file.root for file in self._settler.waiting()} if self._deadline <= now else set()
+        for root in self._roots:
+            if self._due[root.name] <= now or root.name in waiting_roots:
+                self._look_at(root, now)
+        try:
+            self._admit_all(self._settler.settled(now), now)
+        finally:
+            deadline = self._settler.next_deadline(now)
+            self._deadline = math.inf if deadline is None else deadline
+        self._show_waiting(now)
+        if not self.away:
+            self.last_complete_look = now
+        return True
+
+    def _admit_all(self, candidates: list[Candidate], now: float) -> None:
+        for position, candidate in enumerate(candidates):
+            try:
+                self._admit(candidate, now)
+            except LedgerError as error:
+                for left in candidates[position:]:
+                    self._settler.report_busy(left, str(error), now)
+                raise
+
+    def _look_at(self, root: Root, now: float) -> None:
+        watch = self._rules.watch
+        self._due[root.name] = now + (watch.poll_seconds if root.is_polled else watch.rescan_seconds)
+        try:
+            if root.name not in self._opened:
+                root.ensure_available()
+                self._open(root)
+            seen = set()
+            for candidate in root.scan():
+                if self._ledger.is_known(_identity(candidate)):
+                    continue
+                seen.add(candidate.rel)
+                self._settler.observe(candidate, now, self._settle_seconds(root, candidate))
+        except RootUnavailableError as error:
+            if root.name not in self.away:
+                logger.warning("root {}: {}", root.name, error)
+            self.away[root.name] = str(error)
+            return
+        if self.away.pop(root.name, None) is not None:
+            logger.info("root {} is back", root.name)
+        seen |= {file.rel for file in self._settler.waiting() if file.root == root.name and root.is_unread(file.rel)}
+        self._settler.forget_missing(root.name, seen)
+
+    def _open(self, root: Root) -> None:
+        """Prepare a root that is there for the first time in this run."""
+        key = ADOPTED_KEY.format(root.name)
+        if self._board.noted(key) is None:
+            now = self._clock()
+            number = self._ledger.adopt(found_scans(root), now)
+            self._board.note(key, str(number))
+            if number:
+                logger.info("root {}: {} results known from their receipts", root.name, number)
+        self._on_open(root)
+        self._opened.add(root.name)
+
+    def _settle_seconds(self, root: Root, candidate: Candidate) -> float:
+        watch = self._rules.watch
+        seconds = watch.settle_seconds_network if root.is_network else watch.settle_seconds
+        if not self._rules.counts_age:
+            return seconds
+        age = self._clock() - candidate.mtime_ns / 1e9
+        return min(seconds, max(seconds - age, AGED_SETTLE_SECONDS))
+
+    def _admit(self, candidate: Candidate, now: float) -> None:
+        """Make a job of a file that stopped changing, unless a look into it says otherwise."""
+        recipe, identity = self._rules.recipe, _identity(candidate)
+        try:
+            if is_open_for_writing(candidate.path) is WriterState.OPEN:
+                self._settler.report_busy(candidate, STILL_OPEN, now)
+                return
+            if has_zero_tail(candidate.path) and self._settler.report_zero_tail(candidate, now):
+                return
+            self._check(candidate.path)
+        except MissingInputError:
+            return
+        except TruncatedScanError as error:
+            if self._settler.report_incomplete(candidate, f"not complete yet: {error}", now):
+                return
+            self._engine.refuse(identity, candidate.inode, recipe, str(error))
+            return
+        except ScanError as error:
+            self._engine.refuse(identity, candidate.inode, recipe, str(error))
+            return
+        except OSError as error:
+            self._settler.report_busy(candidate, f"cannot be read: {error.strerror or error}", now)
+            return
+        except SpotlessError as error:
+            logger.debug("{}: left to the worker ({})", candidate.rel, error)
+        except Exception:  # noqa: BLE001 - one odd header must not end the watch; the worker will meet it in its own process
+            logger.exception("{}: the structure check failed; left to the worker", candidate.rel)
+        self._engine.submit(identity, candidate.inode, recipe)
+
+    def _show_waiting(self, now: float) -> None:
+        wall = self._clock()
+        files = [
+            WaitingFile(file.root, file.rel, file.reason, round(wall - (now - file.since), 0))
+            for file in self._settler.waiting()
+        ]
+        known = {(file.root, file.rel): file.since for file in self._shown or ()}
+        # The first time told stays: a clock that moves by a fraction must not rewrite the list.
+        files = [
+            WaitingFile(file.root, file.rel, file.reason, known.get((file.root, file.rel), file.since))
+            for file in files
+        ]
+        if files != self._shown:
+            self._board.show_waiting(files)
+            self._shown = files
+
+
+def found_scans(root: Root) -> Iterator[FoundScan]:
+    """Yield what the receipts in a root's output folder say was done for this root."""
+    for path in sorted((root.output / FOLDERS["receipt"]).rglob("*.json")):
+        receipt = read_receipt(path)
+        station = receipt.get("station")
+        if not isinstance(station, dict) or station.get("root") != root.name:
+            continue
+        try:
+            identity = Identity(root.name, str(station["rel"]), int(station["size"]), int(station["mtime_ns"]))
+            outputs = {role: str(facts["name"]) for role, facts in receipt["outputs"].items()}
+            outputs["receipt"] = path.relative_to(root.output).as_posix()
+            state = JobState.HELD if receipt.get("outcome") == "held" else JobState.DONE
+            yield FoundScan(identity, str(station["recipe"]), state, str(receipt["input"]["sha256"]), outputs)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            logger.warning("{}: not one of our receipts; left out", path)
+
+
+def _identity(candidate: Candidate) -> Identity:
+    return Identity(candidate.root, candidate.rel, candidate.size, candidate.mtime_ns)

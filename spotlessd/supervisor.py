@@ -1,0 +1,280 @@
+"""Keeps one worker child alive and says what happened to the job in its hand.
+
+Comes in: orders. Goes out: events. A child that dies or stops moving is killed, its job gets the blame, and a new child
+is started; children that die one after the other, or cannot start, are started less and less often. The child is
+replaced between jobs after a number of jobs or above a memory limit. Time is an argument: monotonic seconds.
+"""
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from loguru import logger
+
+from spotlessd.errors import WorkerDiedError, WorkerError, WorkerStalledError, WorkerStartError
+from spotlessd.messages import Failed, Farewell, Finished, Heartbeat, Ready, StartFailed, WorkerSetup, WorkOrder
+from spotlessd.worker import Loader, run_worker
+
+START_SECONDS = 900.0
+"""Longest loading of models and compiling of kernels that is still waited for."""
+FAREWELL_SECONDS = 5.0
+"""How long an idle child may take to end before it is killed."""
+FIRST_RESTART_SECONDS = 1.0
+LONGEST_RESTART_SECONDS = 60.0
+
+
+class WorkerState(StrEnum):
+    """What the child is doing; DOWN: there is none, and `start` may make one once its time has come."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The child is gone and this order with it; `error` says how."""
+
+    order: WorkOrder
+    error: WorkerError
+
+
+@dataclass(frozen=True, slots=True)
+class StartTrouble:
+    """The child could not start; it is tried again later. `is_told`: it said so itself; else it just ended."""
+
+    reason: str
+    exit_code: int
+    is_told: bool = True
+
+
+Event = Ready | Finished | Failed | WorkerLost | StartTrouble
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds without progress until a child is killed; jobs and megabytes (0 = no limit) until it is replaced."""
+
+    stall_seconds: float = 300.0
+    recycle_jobs: int = 500
+    max_memory_mb: float = 0.0
+
+
+class Supervisor:
+    """Owns at most one child process. Call it from one thread only; Linux ties the child's life to that thread."""
+
+    def __init__(self, setup: WorkerSetup, loader: Loader, limits: Limits) -> None:
+        self._setup = setup
+        self._loader = loader
+        self._limits = limits
+        self._context = multiprocessing.get_context("spawn")
+        self._process: SpawnProcess | None = None
+        self._connection: Connection | None = None
+        self._order: WorkOrder | None = None
+        self._moved = 0.0
+        self._bad_ends = 0
+        self._start_after = 0.0
+        self._jobs_done = 0
+        self.state = WorkerState.DOWN
+        self.ready: Ready | None = None
+        self.heartbeat: Heartbeat | None = None
+        self.memory_mb = 0.0
+        self.restarts = -1
+        self.bad_starts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None without one."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def order(self) -> WorkOrder | None:
+        """The order in the child's hand."""
+        return self._order
+
+    def start(self, now: float) -> bool:
+        """Start a child if there is none and its time has come. Returns True if there is one afterwards."""
+        if self.state is not WorkerState.DOWN:
+            return True
+        if now < self._start_after:
+            return False
+        ours, theirs = self._context.Pipe(duplex=True)
+        process = self._context.Process(
+            target=run_worker,
+            args=(theirs, self._setup, self._loader, os.getpid()),
+            name="spotlessd-worker",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        self._process, self._connection = process, ours
+        self.state = WorkerState.STARTING
+        self._moved = now
+        self._jobs_done = 0
+        self.restarts += 1
+        logger.debug("worker {} started", process.pid)
+        return True
+
+    def seconds_to_start(self, now: float) -> float:
+        """Return how long the back-off still lasts."""
+        return max(self._start_after - now, 0.0) if self.state is WorkerState.DOWN else 0.0
+
+    def submit(self, order: WorkOrder, now: float) -> None:
+        """Hand an order to the idle child. A child that dies at this moment is reported by the next `poll`."""
+        assert self.state is WorkerState.IDLE and self._connection is not None, self.state  # noqa: S101 - our own logic
+        self._order = order
+        self._moved = now
+        self.heartbeat = None
+        self.state = WorkerState.BUSY
+        try:
+            self._connection.send(order)
+        except OSError as error:
+            logger.debug("worker {}: the order could not be sent ({})", self.pid, error)
+
+    def wait_handles(self) -> list[Connection | int]:
+        """Return what to wait on for news: the pipe, and the child's end."""
+        if self._process is None or self._connection is None:
+            return []
+        return [self._connection, self._process.sentinel]
+
+    def poll(self, now: float) -> list[Event]:
+        """Return what has happened since the last call, without waiting."""
+        events = self._read(now)
+        if self._process is not None and not self._process.is_alive():
+            # What it said before it died counts.
+            events += self._read(now)
+            events += self._lost(now, WorkerDiedError(f"the worker process ended ({_how_it_ended(self._process)})."))
+        elif self._is_stalled(now):
+            step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
+            idle = now - self._moved
+            events += self._lost(
+                now, WorkerStalledError(f"the worker made no progress for {idle:.0f} s{step} and was killed.")
+            )
+        return events
+
+    def recycle_if_worn(self, now: float) -> bool:
+        """Replace an idle child that has done its share of jobs or grown too large. Returns True if it did."""
+        if self.state is not WorkerState.IDLE:
+            return False
+        is_worn = 0 < self._limits.recycle_jobs <= self._jobs_done
+        is_large = 0 < self._limits.max_memory_mb < self.memory_mb
+        if not (is_worn or is_large):
+            return False
+        logger.debug("worker {} is replaced after {} jobs, {:.0f} MB", self.pid, self._jobs_done, self.memory_mb)
+        self.stop()
+        return self.start(now)
+
+    def distrust(self, reason: str, exit_code: int, now: float) -> StartTrouble:
+        """Replace a child whose device or models failed under it, after a back-off."""
+        return self._start_failed(StartTrouble(reason, exit_code), now)
+
+    def drop(self) -> None:
+        """Kill the child at once, with whatever it has in hand; nobody is blamed."""
+        self._end(is_gentle=False)
+
+    def stop(self) -> None:
+        """End the child: an idle one is asked to, a busy or starting one is killed."""
+        self._end(is_gentle=self.state is WorkerState.IDLE)
+
+    def _read(self, now: float) -> list[Event]:
+        events: list[Event] = []
+        while self._connection is not None:
+            try:
+                if not self._connection.poll():
+                    break
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            event = self._take(message, now)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _take(self, message: object, now: float) -> Event | None:
+        if isinstance(message, Ready):
+            self.state = WorkerState.IDLE
+            self.ready = message
+            self.memory_mb = message.memory_mb
+            self.bad_starts = 0
+            return message
+        if isinstance(message, StartFailed):
+            return self._start_failed(StartTrouble(message.reason, message.exit_code), now)
+        if not isinstance(message, Heartbeat | Finished | Failed):
+            return None
+        self.memory_mb = message.memory_mb
+        order = self._order
+        if order is None or (message.job_id, message.attempt) != (order.job_id, order.attempt):
+            return None
+        if isinstance(message, Heartbeat):
+            self.heartbeat = message
+            self._moved = now - message.idle_seconds
+            return None
+        self._order = None
+        self.heartbeat = None
+        self.state = WorkerState.IDLE
+        self._jobs_done += 1
+        self._bad_ends = 0
+        return message
+
+    def _is_stalled(self, now: float) -> bool:
+        if self.state is WorkerState.BUSY:
+            return now - self._moved > self._limits.stall_seconds
+        return self.state is WorkerState.STARTING and now - self._moved > START_SECONDS
+
+    def _start_failed(self, trouble: StartTrouble, now: float) -> StartTrouble:
+        self.bad_starts += 1
+        self._end(is_gentle=False)
+        self._back_off(now)
+        return trouble
+
+    def _lost(self, now: float, error: WorkerError) -> list[Event]:
+        order, was_starting = self._order, self.state is WorkerState.STARTING
+        if was_starting:
+            return [self._start_failed(StartTrouble(str(error), WorkerStartError.exit_code, is_told=False), now)]
+        self._end(is_gentle=False)
+        self._back_off(now)
+        return [] if order is None else [WorkerLost(order, error)]
+
+    def _back_off(self, now: float) -> None:
+        """The first bad end is followed at once by a new child, or a second later if it could not even start."""
+        self._bad_ends += 1
+        if self._bad_ends == 1 and not self.bad_starts:
+            self._start_after = now
+            return
+        delay = FIRST_RESTART_SECONDS * 2.0 ** min(self._bad_ends - 1, 10)
+        self._start_after = now + min(delay, LONGEST_RESTART_SECONDS)
+
+    def _end(self, *, is_gentle: bool) -> None:
+        process, connection = self._process, self._connection
+        self._process = self._connection = self._order = self.heartbeat = self.ready = None
+        self.state = WorkerState.DOWN
+        self.memory_mb = 0.0
+        if process is None or connection is None:
+            return
+        if is_gentle:
+            try:
+                connection.send(Farewell())
+            except OSError as error:
+                logger.debug("worker {}: gone already ({})", process.pid, error)
+            wait([process.sentinel], FAREWELL_SECONDS)
+        if process.is_alive():
+            process.kill()
+        process.join()
+        process.close()
+        connection.close()
+
+
+def _how_it_ended(process: SpawnProcess) -> str:
+    """Word a child's exit code: the signal's name, or the status."""
+    code = process.exitcode
+    if code is not None and code < 0:
+        try:
+            return f"killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"killed by signal {-code}"
+    return f"exit status {code}"

@@ -1,0 +1,177 @@
+"""Workers without models for tests of the daemon: they write their part files in milliseconds, or crash, hang, raise.
+
+The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
+by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only.
+Run as a program it is a station's daemon with a fake worker: `python fake_workers.py CONFIG [LOADER] [--once]`.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from spotless_core.errors import (
+    DeviceError,
+    DeviceMemoryError,
+    OutputError,
+    ScanError,
+    TruncatedScanError,
+    UnsupportedScanError,
+)
+from spotless_core.receipt import FileFacts, InputFacts, Receipt
+from spotlessd.messages import WorkerSetup, WorkOrder
+from spotlessd.worker import OnStep
+
+MAGIC = b"FAKE SCAN "
+
+
+def write_fake_scan(path: Path, seed: int = 1, size: int = 4000) -> Path:
+    """Write a file that the fake workers and `check_fake_header` take for a scan; old enough to be settled."""
+    body = bytes((seed * 31 + position * 7) % 251 + 1 for position in range(size))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(MAGIC + str(size).encode() + b"\n" + body)
+    old = time.time() - 3600
+    os.utime(path, (old, old))
+    return path
+
+
+def check_fake_header(path: Path) -> None:
+    """Check that a fake scan is as long as its header says."""
+    head, _, body = path.read_bytes().partition(b"\n")
+    if not head:
+        raise TruncatedScanError("the file is empty.")
+    if not head.startswith(MAGIC):
+        raise UnsupportedScanError("not a TIFF, PNG or JPEG file.")
+    if len(body) < int(head[len(MAGIC) :]):
+        raise TruncatedScanError("the file ends too early.")
+
+
+def restored_bytes(source: Path) -> bytes:
+    """Return what the fake worker makes of a scan."""
+    return b"RESTORED " + source.read_bytes()
+
+
+class FakeRestorer:
+    """Restores by putting a word before the file."""
+
+    device = "fake"
+    precision = "float32"
+    models = (FileFacts("fake.safetensors", "0" * 64),)
+
+    def __init__(self, step_seconds: float = 0.0) -> None:
+        self._step_seconds = step_seconds
+
+    def restore(self, order: WorkOrder, on_step: OnStep) -> Receipt:
+        on_step("decode", 0.0)
+        if order.given_mask is not None and not order.given_mask.is_file():
+            raise ScanError("the given mask is not there.")
+        check_fake_header(order.source)
+        source = order.source.read_bytes()
+        time.sleep(self._step_seconds)
+        _misbehave(order)
+        on_step("inpaint", 0.5)
+        contents = {
+            "mask": b"MASK " + source[:100],
+            "preview": b"PREVIEW " + str(order.options.mask.sensitivity).encode(),
+            "image": b"RESTORED " + source,
+        }
+        is_held = order.source_name.startswith("held")
+        if is_held:
+            del contents["image"]
+        outputs = {}
+        for role, data in contents.items():
+            path: Path = getattr(order, role)
+            with path.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            outputs[role] = FileFacts(path.name, hashlib.sha256(data).hexdigest())
+        time.sleep(self._step_seconds)
+        on_step("verify", 1.0)
+        return Receipt(
+            software="fake",
+            outcome="held" if is_held else "done",
+            input=InputFacts(
+                name=order.source_name,
+                sha256=hashlib.sha256(source).hexdigest(),
+                size_bytes=len(source),
+                width=1,
+                height=1,
+                channels=1,
+                bits=8,
+                container="tiff",
+                compression="none",
+                dpi=None,
+                um_per_px=6.35,
+                encoding="gamma",
+                polarity="positive",
+            ),
+            outputs=outputs,
+            models=self.models,
+            device=self.device,
+            precision=self.precision,
+            options={},
+            defects=(),
+            coverage=0.0,
+            preservation="exact",
+            outside_mask_identical=True,
+            seconds={"total": 0.01},
+            peak_memory_mb=1.0,
+        )
+
+
+def _misbehave(order: WorkOrder) -> None:
+    name = order.source_name
+    if name.startswith("crash") or (name.startswith("kill_first") and order.attempt == 1):
+        os.kill(os.getpid(), 9)
+    if name.startswith("hang"):
+        time.sleep(3600)
+    if name.startswith("bug"):
+        raise ZeroDivisionError("our own mistake")
+    if name.startswith("bad"):
+        raise ScanError("the scan is damaged.")
+    if name.startswith("full"):
+        raise OutputError("no space left on the device.")
+    if name.startswith("memory"):
+        raise DeviceMemoryError("the device ran out of memory.")
+    if name.startswith("device") and order.attempt == 1:
+        raise DeviceError("the device fell off the bus.")
+    if name.startswith("edited"):
+        with order.source.open("ab") as file:
+            file.write(b"more")
+
+
+def load_fake(_: WorkerSetup) -> FakeRestorer:
+    return FakeRestorer()
+
+
+def load_slow(_: WorkerSetup) -> FakeRestorer:
+    return FakeRestorer(step_seconds=0.3)
+
+
+def load_never(_: WorkerSetup) -> FakeRestorer:
+    raise DeviceError("no such device here.")
+
+
+def load_dead(_: WorkerSetup) -> FakeRestorer:
+    os._exit(3)
+
+
+def main() -> int:
+    from spotlessd.log import set_up_log
+    from spotlessd.service import Service
+    from spotlessd.settings import load_settings
+
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    settings = load_settings(Path(words[0]))
+    loader = globals()[words[1]] if len(words) > 1 else load_fake
+    set_up_log(settings.log)
+    return Service(settings, is_once="--once" in sys.argv, loader=loader, check=check_fake_header).run()
+
+
+if __name__ == "__main__":
+    # The child must find the loaders under their module's name, not under __main__.
+    import fake_workers
+
+    sys.exit(fake_workers.main())

@@ -1,0 +1,355 @@
+"""The daemon as real processes, killed at every step: nothing lost, nothing twice, nothing by half."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from fake_workers import restored_bytes, write_fake_scan
+
+from spotlessd.database import Database
+from spotlessd.job import JobState
+from spotlessd.ledger import Ledger
+from spotlessd.roots import MARKER_NAME
+from spotlessd.status import LEDGER_NAME, STOPPING, read_status
+
+TESTS = Path(__file__).parents[1]
+DEADLINE_SECONDS = 60.0
+CRASH_POINTS = (
+    "enqueue.before_commit",
+    "enqueue.after_commit",
+    "claim.after_commit",
+    "dispatch.mid_job",
+    "publish.parts_synced",
+    "publish.planned",
+    "publish.image_named",
+    "publish.mask_named",
+    "publish.preview_named",
+    "publish.folders_synced",
+    "publish.receipt_named",
+    "publish.all_synced",
+    "finish.after_commit",
+)
+
+
+class Station:
+    """One station in a folder, and the daemons started on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.scans, self.restored, self.state = folder / "scans", folder / "restored", folder / "state"
+        self.config = folder / "spotlessd.toml"
+        for root in (self.scans, self.restored):
+            root.mkdir()
+            (root / MARKER_NAME).write_text("dark\n")
+        self.config.write_text(
+            'station_id = "dark"\n'
+            '[[roots]]\nname = "scans"\ninput = "scans"\noutput = "restored"\n'
+            "[watch]\nsettle_seconds = 0.3\nrescan_seconds = 1\nincomplete_seconds = 2\n"
+            "[queue]\nretry_seconds = 0.1\nretry_max_seconds = 0.2\nstop_grace_seconds = 20\nstall_seconds = 3\n"
+            "[disk]\nreserve_mb = 1\n"
+        )
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str, crash_at: str = "") -> subprocess.Popen[str]:
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("SPOTLESSD_")},
+            "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
+        }
+        if crash_at:
+            environment["SPOTLESSD_CRASH_AT"] = crash_at
+        process = subprocess.Popen(
+            [sys.executable, str(TESTS / "fake_workers.py"), str(self.config), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        self.processes.append(process)
+        return process
+
+    def run_once(self, *words: str, crash_at: str = "") -> tuple[int, str]:
+        process = self.start("load_fake", "--once", *words, crash_at=crash_at)
+        text, _ = process.communicate(timeout=DEADLINE_SECONDS)
+        return process.returncode, text
+
+    def states(self) -> dict[str, JobState]:
+        with Database.open(self.state / LEDGER_NAME) as database:
+            return {job.identity.rel: job.state for job in Ledger(database).jobs()}
+
+    def wait_for(self, claim: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not claim():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+
+    def wait_for_states(self, wanted: dict[str, JobState]) -> None:
+        self.wait_for(lambda: (self.state / LEDGER_NAME).exists() and self.states() == wanted)
+
+    def worker_pid(self) -> int:
+        found: list[int] = []
+
+        def is_busy() -> bool:
+            snapshot = read_status(self.state, time.time()).snapshot
+            if snapshot is None or snapshot.job is None or snapshot.worker_pid is None:
+                return False
+            found.append(snapshot.worker_pid)
+            return True
+
+        self.wait_for(is_busy)
+        return found[-1]
+
+    def results(self) -> dict[str, bytes]:
+        """Every published file but the receipts, by its path."""
+        return {
+            path.relative_to(self.restored).as_posix(): path.read_bytes()
+            for path in sorted(self.restored.rglob("*"))
+            if path.is_file() and path.name != MARKER_NAME and path.suffix != ".json"
+        }
+
+    def check_promises(self, inputs: dict[str, str]) -> None:
+        """Check inputs, leftovers, receipts and the ledger's own soundness."""
+        assert inputs == self.input_hashes()
+        assert not list(self.restored.rglob("*.part"))
+        for path in (self.restored / "receipts").rglob("*.json"):
+            receipt = json.loads(path.read_text())
+            for facts in receipt["outputs"].values():
+                assert hashlib.sha256((self.restored / facts["name"]).read_bytes()).hexdigest() == facts["sha256"]
+        with Database.open(self.state / LEDGER_NAME) as database:
+            assert database.integrity_problems() == []
+
+    def input_hashes(self) -> dict[str, str]:
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in self.scans.glob("*.tif")}
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    made = Station(tmp_path)
+    yield made
+    made.close()
+
+
+def expected_results(scans: list[Path]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for scan in scans:
+        found[scan.name] = restored_bytes(scan)
+        found[f"masks/{scan.stem}.png"] = b"MASK " + scan.read_bytes()[:100]
+        found[f"previews/{scan.stem}.jpg"] = b"PREVIEW normal"
+    return found
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_a_daemon_killed_at_any_step_publishes_each_scan_once_after_restart(station: Station, point: str) -> None:
+    scans = [write_fake_scan(station.scans / f"frame{number}.tif", number) for number in range(2)]
+    inputs = station.input_hashes()
+
+    code, text = station.run_once(crash_at=point)
+    assert code == 137, text
+    code, text = station.run_once()
+
+    assert code == 0, text
+    assert station.results() == expected_results(scans)
+    assert set(station.states().values()) == {JobState.DONE}
+    station.check_promises(inputs)
+
+
+def test_a_worker_killed_in_a_job_costs_one_attempt_and_nothing_else(station: Station) -> None:
+    scans = [write_fake_scan(station.scans / name) for name in ("kill_first.tif", "other.tif")]
+    inputs = station.input_hashes()
+
+    code, text = station.run_once()
+
+    assert code == 0, text
+    assert station.results() == expected_results(scans)
+    station.check_promises(inputs)
+
+
+def test_a_scan_that_kills_its_worker_three_times_is_quarantined_and_the_others_are_done(station: Station) -> None:
+    write_fake_scan(station.scans / "crash.tif")
+    good = write_fake_scan(station.scans / "other.tif")
+
+    code, text = station.run_once()
+
+    assert code == 65, text
+    assert station.states() == {"crash.tif": JobState.QUARANTINED, "other.tif": JobState.DONE}
+    assert station.results() == expected_results([good])
+
+
+def test_a_worker_that_hangs_is_killed_and_its_scan_blamed(station: Station) -> None:
+    write_fake_scan(station.scans / "hang.tif")
+    station.config.write_text(station.config.read_text().replace("[queue]", "[queue]\nmax_attempts = 1"))
+
+    code, text = station.run_once()
+
+    assert code == 65, text
+    assert "no progress" in text
+
+
+def test_the_worker_dies_with_a_killed_daemon_and_the_scan_is_published_after_restart(station: Station) -> None:
+    scan = write_fake_scan(station.scans / "frame.tif")
+    daemon = station.start("load_slow")
+    worker = station.worker_pid()
+
+    daemon.send_signal(signal.SIGKILL)
+    station.wait_for(lambda: not psutil.pid_exists(worker))
+    code, text = station.run_once()
+
+    assert code == 0, text
+    assert station.results() == expected_results([scan])
+
+
+def test_sigterm_lets_the_job_in_hand_finish(station: Station) -> None:
+    scan = write_fake_scan(station.scans / "frame.tif")
+    daemon = station.start("load_slow")
+    station.worker_pid()
+
+    daemon.send_signal(signal.SIGTERM)
+    text, _ = daemon.communicate(timeout=DEADLINE_SECONDS)
+
+    assert daemon.returncode == 0, text
+    assert station.results() == expected_results([scan])
+
+
+def test_a_second_sigterm_drops_the_job_and_counts_an_interrupt_and_no_crash(station: Station) -> None:
+    write_fake_scan(station.scans / "hang.tif")
+    daemon = station.start("load_slow")
+    station.worker_pid()
+
+    daemon.send_signal(signal.SIGTERM)
+    station.wait_for(lambda: read_status(station.state, time.time()).paused == STOPPING)
+    daemon.send_signal(signal.SIGTERM)
+    text, _ = daemon.communicate(timeout=DEADLINE_SECONDS)
+
+    assert daemon.returncode == 0, text
+    with Database.open(station.state / LEDGER_NAME) as database:
+        job = Ledger(database).jobs()[0]
+    assert (job.state, job.interrupts, job.crashes) == (JobState.QUEUED, 1, 0)
+
+
+def test_a_running_daemon_takes_what_is_dropped_into_its_folder(station: Station) -> None:
+    daemon = station.start()
+    station.wait_for(lambda: read_status(station.state, time.time()).is_running)
+
+    scan = write_fake_scan(station.scans / "late.tif")
+    station.wait_for_states({"late.tif": JobState.DONE})
+
+    assert station.results() == expected_results([scan])
+    assert daemon.poll() is None
+
+
+def test_a_file_that_grows_waits_with_its_reason_and_is_restored_when_complete(station: Station) -> None:
+    station.start()
+    station.wait_for(lambda: read_status(station.state, time.time()).is_running)
+    whole = write_fake_scan(station.folder / "whole.tif").read_bytes()
+    growing = station.scans / "growing.tif"
+
+    growing.write_bytes(whole[:1000])
+    station.wait_for(lambda: [file.rel for file in read_status(station.state, time.time()).waiting] == ["growing.tif"])
+    with growing.open("ab") as file:
+        file.write(whole[1000:])
+    station.wait_for_states({"growing.tif": JobState.DONE})
+
+    assert (station.restored / "growing.tif").read_bytes() == b"RESTORED " + whole
+
+
+def test_a_file_that_stays_cut_short_ends_quarantined_with_its_sentence(station: Station) -> None:
+    whole = write_fake_scan(station.folder / "whole.tif").read_bytes()
+    station.start()
+    station.wait_for(lambda: read_status(station.state, time.time()).is_running)
+
+    (station.scans / "short.tif").write_bytes(whole[:1000])
+    station.wait_for_states({"short.tif": JobState.QUARANTINED})
+
+    with Database.open(station.state / LEDGER_NAME) as database:
+        assert Ledger(database).jobs()[0].reason == "the file ends too early."
+
+
+def test_a_deleted_ledger_is_rebuilt_from_the_receipts_and_nothing_is_done_again(station: Station) -> None:
+    scan = write_fake_scan(station.scans / "frame.tif")
+    station.run_once()
+    for path in station.state.glob("ledger*"):
+        path.unlink()
+
+    code, text = station.run_once()
+
+    assert code == 0, text
+    assert station.results() == expected_results([scan])
+    assert station.states() == {"frame.tif": JobState.DONE}
+
+
+def test_a_damaged_ledger_is_kept_aside_and_rebuilt(station: Station) -> None:
+    scan = write_fake_scan(station.scans / "frame.tif")
+    station.run_once()
+    (station.state / LEDGER_NAME).write_bytes(b"not a database" * 1000)
+
+    code, text = station.run_once()
+
+    assert code == 0, text
+    assert station.results() == expected_results([scan])
+    assert len(list(station.state.glob("*damaged*"))) == 1
+
+
+def test_a_second_daemon_on_one_station_is_refused(station: Station) -> None:
+    station.start()
+    station.wait_for(lambda: read_status(station.state, time.time()).is_running)
+
+    code, text = station.run_once()
+
+    assert code != 0
+    assert "already serves" in text
+
+
+def test_a_bad_config_on_reload_keeps_the_old_one_and_says_so(station: Station) -> None:
+    daemon = station.start()
+    station.wait_for(lambda: read_status(station.state, time.time()).snapshot is not None)
+    station.config.write_text(station.config.read_text() + "typo = 1\n")
+
+    daemon.send_signal(signal.SIGHUP)
+    station.wait_for(lambda: any("typo" in line for line in read_status(station.state, time.time()).degraded))
+    write_fake_scan(station.scans / "frame.tif")
+
+    station.wait_for_states({"frame.tif": JobState.DONE})
+
+
+def test_a_worker_that_cannot_start_ends_a_single_run_with_its_exit_code(station: Station) -> None:
+    write_fake_scan(station.scans / "frame.tif")
+    process = station.start("load_never", "--once")
+
+    text, _ = process.communicate(timeout=DEADLINE_SECONDS)
+
+    assert process.returncode == 69, text
+    assert "no such device here" in text
+
+
+def test_a_daemon_whose_worker_cannot_start_stays_up_and_says_why(station: Station) -> None:
+    daemon = station.start("load_never")
+
+    station.wait_for(
+        lambda: any("no such device" in reason for reason in read_status(station.state, time.time()).degraded)
+    )
+
+    assert daemon.poll() is None
+    assert read_status(station.state, time.time()).exit_code == 3
+
+
+def test_the_parent_stays_small(station: Station) -> None:
+    write_fake_scan(station.scans / "frame.tif")
+    daemon = station.start()
+    station.wait_for_states({"frame.tif": JobState.DONE})
+
+    resident_mb = psutil.Process(daemon.pid).memory_info().rss / 1e6
+
+    assert resident_mb < 150

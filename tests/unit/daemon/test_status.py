@@ -1,0 +1,149 @@
+"""What `spotlessd status` reads."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spotlessd.board import Board, WaitingFile
+from spotlessd.database import Database
+from spotlessd.errors import StationBusyError
+from spotlessd.job import Identity, JobState
+from spotlessd.ledger import Ledger
+from spotlessd.station_lock import StationLock
+from spotlessd.status import (
+    LEDGER_NAME,
+    LOCK_NAME,
+    PAUSE_KEY,
+    SNAPSHOT_KEY,
+    JobInHand,
+    Pause,
+    Snapshot,
+    read_pause,
+    read_status,
+)
+
+SNAPSHOT = Snapshot(
+    version="0",
+    pid=1,
+    started=0.0,
+    written=1000.0,
+    worker="busy",
+    worker_pid=2,
+    device="cpu",
+    precision="float32",
+    models=("a.safetensors",),
+    memory_mb=50.0,
+    worker_memory_mb=400.0,
+    worker_restarts=0,
+    job=JobInHand(3, "a.tif", 1, "detect", 0.5, 990.0),
+    paused="",
+)
+
+
+def write(state: Path, snapshot: Snapshot = SNAPSHOT) -> None:
+    with Database.open(state / LEDGER_NAME) as database:
+        Board(database).note(SNAPSHOT_KEY, snapshot.to_json())
+
+
+def test_a_snapshot_comes_back_as_it_was_written() -> None:
+    assert Snapshot.from_json(SNAPSHOT.to_json()) == SNAPSHOT
+
+
+def test_a_station_that_never_ran_is_not_running(tmp_path: Path) -> None:
+    assert read_status(tmp_path, 1000.0).exit_code == 2
+
+
+def test_a_snapshot_of_a_dead_daemon_does_not_count_as_running(tmp_path: Path) -> None:
+    write(tmp_path)
+
+    status = read_status(tmp_path, 1001.0)
+
+    assert (status.health, status.to_dict()["daemon"]) == ("not running", None)
+
+
+def test_a_held_lock_is_a_running_daemon(tmp_path: Path) -> None:
+    write(tmp_path)
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    status = read_status(tmp_path, 1001.0)
+    lock.close()
+
+    assert (status.health, status.exit_code) == ("ok", 0)
+
+
+def test_quarantined_files_are_exit_code_1(tmp_path: Path) -> None:
+    write(tmp_path)
+    with Database.open(tmp_path / LEDGER_NAME) as database:
+        Ledger(database).refuse(Identity("scans", "a.tif", 1, 1), 1, "r", "bad", 1.0)
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    status = read_status(tmp_path, 1001.0)
+    lock.close()
+
+    assert (status.exit_code, status.counts[JobState.QUARANTINED]) == (1, 1)
+
+
+def test_a_daemon_that_says_it_is_degraded_is_exit_code_3(tmp_path: Path) -> None:
+    write(tmp_path, replace(SNAPSHOT, degraded=("root scans: away",)))
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    status = read_status(tmp_path, 1001.0)
+    lock.close()
+
+    assert (status.exit_code, status.degraded) == (3, ("root scans: away",))
+
+
+def test_a_daemon_that_fell_silent_is_degraded(tmp_path: Path) -> None:
+    write(tmp_path)
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    status = read_status(tmp_path, 1100.0)
+    lock.close()
+
+    assert "has not reported for 100 s" in status.degraded[0]
+
+
+def test_a_pause_ends_by_itself_at_its_time(tmp_path: Path) -> None:
+    with Database.open(tmp_path / LEDGER_NAME) as database:
+        board = Board(database)
+        board.note(PAUSE_KEY, Pause(100.0, until=200.0).to_json())
+
+        assert read_pause(board, 199.0) is not None
+        assert read_pause(board, 201.0) is None
+
+
+def test_waiting_files_come_longest_first(tmp_path: Path) -> None:
+    with Database.open(tmp_path / LEDGER_NAME) as database:
+        board = Board(database)
+
+        board.show_waiting([WaitingFile("scans", "b", "new", 20.0), WaitingFile("scans", "a", "growing", 10.0)])
+        first = board.waiting()
+        board.show_waiting([])
+
+        assert [file.rel for file in first] == ["a", "b"]
+        assert board.waiting() == []
+
+
+def test_a_second_lock_is_refused_and_names_the_holder(tmp_path: Path) -> None:
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    with pytest.raises(StationBusyError, match=r"process \d+"):
+        StationLock(tmp_path / LOCK_NAME)
+    lock.close()
+
+    StationLock(tmp_path / LOCK_NAME).close()
+
+
+def test_an_answered_command_is_not_open_any_more(tmp_path: Path) -> None:
+    with Database.open(tmp_path / LEDGER_NAME) as database:
+        board = Board(database)
+        number = board.ask("scan", {}, time.time())
+
+        board.answer(number, "done.", time.time())
+
+        command = board.command(number)
+        assert board.open_commands() == []
+        assert command is not None
+        assert (command.is_done, command.answer) == (True, "done.")
