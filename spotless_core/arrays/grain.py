@@ -4,8 +4,8 @@ In: a crop, its filled copy, the hole. Out: the filled copy with grain. Grain is
 it is taken as whole patches from clean film nearby, so that its spectrum and the correlation of its channels are the
 film's own, at random places of like brightness whose statistics are like the median of the surroundings (so no edge of
 the picture is copied). Patches overlap with weights whose squares sum to one, which keeps the variance. Where the
-surroundings have no grain, none is added. Follows the idea of residual transplant by non-parametric sampling
-(Efros and Leung 1999; Fernandez-Granda's and others' film grain resynthesis), in stored values.
+surroundings have no grain, none is added. Patches laid side by side with overlap: Efros and Freeman 2001, "Image
+Quilting", in stored values and without their seam search.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,22 @@ from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import FloatImage, Mask
 
-LOW_PASS_PX = 3.5
+LOW_PASS_PX = 4.0
 """Sigma that parts grain from picture: above the width of grain clumps at 2400–5400 dpi, below most picture detail."""
 COARSE_PX = 1.2
 """Sigma of the second band looked at: edges keep their energy there, grain loses most of it."""
 GAP_PX = 3
 """Film this near to a hole may carry the defect's skirt and is no donor."""
 NEAR_PX = 24
-"""The ring around a defect in which the grain's strength is measured."""
+"""Blocks within this distance count as equally near; beyond it distance counts like difference in tone."""
 BLOCK_PX = 13
 """Side of the blocks whose energies are compared; about twenty independent grains."""
-CALM_QUANTILE = 0.5
-"""Of the blocks' energies: the grain's, even if up to half of the ring is picture detail that is no clear edge."""
+LATTICE_PX = 4
+"""Step between the blocks looked at."""
+LIKE_BLOCKS = 48
+"""The grain's strength is the median over so many blocks: the nearest ones of the likest brightness."""
+MEDIAN_BIAS = 1.05
+"""The mean variance of a block over the median one, for about twenty independent grains."""
 PATCHES_PX = (24, 16, BLOCK_PX)
 """Sides of patches; the largest that finds a clean place is taken. None is smaller than a block."""
 OVERLAP_SHARE = 1 / 3
@@ -58,11 +62,20 @@ class _Film:
 
     residual: FloatImage
     donors: Mask
-    energy: FloatImage
+    blocks: "_Blocks"
     energy_sums: NDArray[np.float64]
     brightness_sums: NDArray[np.float64]
     blocked_sums: NDArray[np.int32]
     patch_side_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """Clean blocks on a lattice: centres n×2 px, variance of the grain n×C, mean brightness n."""
+
+    centres: NDArray[np.float32]
+    energy: NDArray[np.float32]
+    brightness: NDArray[np.float32]
 
 
 def put_grain_back(
@@ -84,10 +97,9 @@ def put_grain_back(
     for label, (left, top, width, height, _area) in enumerate(stats.tolist()[1:], start=1):
         box = (slice(top, top + height), slice(left, left + width))
         part = labels[box] == label
-        strength = _strength(film, box)
         detail = filled[box] - base[box]
-        kept = np.maximum(_standing_out(detail, np.sqrt(strength)), rim[box])
-        grain = _quilt(film, base[box], part, strength, random)
+        grain, sigma = _quilt(film, base[box], (top, left), part, random)
+        kept = np.maximum(_standing_out(detail, sigma), rim[box])
         mixed = base[box] + kept * detail + np.sqrt(1 - rim[box] ** 2) * grain
         result[box][part] = np.clip(mixed, 0, 1)[part]
     return result
@@ -112,7 +124,7 @@ def _measure(image: FloatImage, hole: Mask) -> _Film:
     return _Film(
         residual=residual,
         donors=donors,
-        energy=energy,
+        blocks=_blocks(energy, _channel_mean(base), donors),
         energy_sums=cv2.integral(energy, sdepth=cv2.CV_64F).reshape(height + 1, width + 1, channels),
         brightness_sums=cv2.integral(_channel_mean(base), sdepth=cv2.CV_64F)[..., None],
         blocked_sums=blocked_sums,
@@ -133,22 +145,36 @@ def _edges(residual: FloatImage, clean_film: Mask) -> Mask:
     return np.asarray(share > EDGE_SHARE * np.quantile(known, EDGE_QUANTILE))
 
 
-def _strength(film: _Film, box: tuple[slice, slice]) -> NDArray[np.float32]:
-    """The grain's variance per channel: near `box`, or on the whole crop if no block near it is clean."""
+def _blocks(energy: FloatImage, brightness: FloatImage, donors: Mask) -> _Blocks:
     block = np.ones((BLOCK_PX, BLOCK_PX), dtype=np.uint8)
-    area = (
-        slice(max(box[0].start - NEAR_PX, 0), box[0].stop + NEAR_PX),
-        slice(max(box[1].start - NEAR_PX, 0), box[1].stop + NEAR_PX),
-    )
-    clean = cv2.erode(film.donors[area].astype(np.uint8), block, borderValue=0) > 0
+    lattice = (slice(None, None, LATTICE_PX), slice(None, None, LATTICE_PX))
+    clean = (cv2.erode(donors.astype(np.uint8), block, borderValue=0) > 0)[lattice]
     if not clean.any():
-        area = (slice(None), slice(None))
-        clean = cv2.erode(film.donors.astype(np.uint8), block, borderValue=0) > 0
-    blocks = cv2.boxFilter(film.energy[area], -1, (BLOCK_PX, BLOCK_PX)).reshape(*clean.shape, -1)
-    return np.asarray(np.quantile(blocks[clean], CALM_QUANTILE, axis=0), dtype=np.float32)
+        lattice = (slice(None), slice(None))
+        clean = cv2.erode(donors.astype(np.uint8), block, borderValue=0) > 0
+    step = LATTICE_PX if lattice[0].step else 1
+    variance = cv2.boxFilter(energy, -1, (BLOCK_PX, BLOCK_PX)).reshape(energy.shape)
+    return _Blocks(
+        centres=(np.argwhere(clean) * step).astype(np.float32),
+        energy=variance[lattice][clean],
+        brightness=brightness[lattice][clean],
+    )
 
 
-def _standing_out(detail: FloatImage, sigma: NDArray[np.float32]) -> FloatImage:
+def _strength(blocks: _Blocks, centre: tuple[float, float], level: float) -> NDArray[np.float32]:
+    """The grain's variance per channel round `centre` on film of brightness `level`: the likest blocks' median."""
+    tone = np.abs(np.log((blocks.brightness + np.float32(DARK)) / np.float32(level + DARK)))
+    away = np.abs(blocks.centres - np.array(centre, dtype=np.float32)).max(axis=1)
+    unlike = tone + np.maximum(away - NEAR_PX, 0) / np.float32(NEAR_PX)
+    count = min(LIKE_BLOCKS, unlike.size)
+    likest = np.argpartition(unlike, count - 1)[:count]
+    # On film darker than any block the grain's deviation falls like the square root of the brightness, at least.
+    shade = (level + DARK) / (float(np.median(blocks.brightness[likest])) + DARK)
+    variance = np.median(blocks.energy[likest], axis=0) * np.float32(MEDIAN_BIAS * min(shade, 1.0))
+    return np.asarray(variance, dtype=np.float32)
+
+
+def _standing_out(detail: FloatImage, sigma: FloatImage) -> FloatImage:
     """1 where detail of the fill is far stronger than the grain in any channel, 0 where it is like it; h×w×1."""
     low, high = DETAIL_SIGMAS
     height = (np.abs(detail) / np.maximum(sigma, TINY)).max(axis=2, keepdims=True)
@@ -156,15 +182,11 @@ def _standing_out(detail: FloatImage, sigma: NDArray[np.float32]) -> FloatImage:
 
 
 def _quilt(
-    film: _Film,
-    base: FloatImage,
-    part: Mask,
-    strength: NDArray[np.float32],
-    random: np.random.Generator,
-) -> FloatImage:
-    """Grain for a box of `base`'s size, put together from overlapping patches."""
+    film: _Film, base: FloatImage, corner: tuple[int, int], part: Mask, random: np.random.Generator
+) -> tuple[FloatImage, FloatImage]:
+    """Grain for a box of `base`'s size, put together from overlapping patches, and its standard deviation there."""
     height, width = part.shape
-    grain = np.zeros_like(base)
+    grain, sigma = np.zeros_like(base), np.zeros_like(base)
     side = film.patch_side_px
     for rows, row_weight in _spans(height, side):
         for columns, column_weight in _spans(width, side):
@@ -172,9 +194,12 @@ def _quilt(
             if not wanted.any():
                 continue
             level = float(base[rows, columns][wanted].mean())
+            centre = (corner[0] + (rows.start + rows.stop) / 2, corner[1] + (columns.start + columns.stop) / 2)
+            strength = _strength(film.blocks, centre, level)
             patch = _patch(film, wanted.shape, level, strength, random)
             grain[rows, columns] += patch * (row_weight[:, None] * column_weight[None, :])[..., None]
-    return grain
+            sigma[rows, columns] = np.sqrt(strength)
+    return grain, sigma
 
 
 def _blocked_sums(donors: Mask) -> NDArray[np.int32]:

@@ -1,0 +1,52 @@
+"""Which method fills the holes: what was asked for, or the best that is here.
+
+In: the options and the device. Out: the method, loaded, and notes for the receipt that say what was chosen and why.
+Nothing is replaced silently: a method asked for by name is the one that runs, or an error.
+"""
+
+from typing import assert_never
+
+from spotless_core.errors import ModelError
+from spotless_core.inpainting.cv2_fill import Cv2Fill
+from spotless_core.inpainting.inpainter import Inpainter
+from spotless_core.inpainting.lama_cleaner_fill import LamaCleanerFill, find_big_lama
+from spotless_core.options import InpaintMethod, InpaintOptions
+
+
+def choose_inpainter(options: InpaintOptions, device: str) -> tuple[Inpainter, tuple[str, ...]]:
+    """Return the method to use, ready on `device` ("cpu", "cuda", "mps"), and notes for the receipt.
+
+    AUTO takes lama-cleaner if big-lama's weights are where `options` says, or in lama-cleaner's cache if it says
+    nothing; else "ns", which measured best of the classical methods.
+
+    Raises:
+        ModelError: the weights of the method asked for are missing or damaged.
+    """
+    match options.method:
+        case InpaintMethod.TELEA:
+            return Cv2Fill("telea"), ()
+        case InpaintMethod.NS:
+            return Cv2Fill("ns"), ()
+        case InpaintMethod.LAMA:
+            raise ModelError("No LaMa weights ship with this version; choose auto, telea, ns or lama-cleaner.")
+        case InpaintMethod.LAMA_CLEANER:
+            return _lama_cleaner(options, device)
+        case InpaintMethod.AUTO:
+            weights = find_big_lama(options.big_lama_path)
+            if weights.is_file():
+                return _lama_cleaner(options, device)
+            return Cv2Fill("ns"), (f"inpaint auto: ns, because big-lama's weights are not at {weights}.",)
+        case _:
+            assert_never(options.method)
+
+
+def _lama_cleaner(options: InpaintOptions, device: str) -> tuple[Inpainter, tuple[str, ...]]:
+    fill = LamaCleanerFill(options.big_lama_path, device)
+    notes: list[str] = []
+    if options.method is InpaintMethod.AUTO:
+        notes.append("inpaint auto: lama-cleaner, because big-lama's weights are here.")
+    if fill.device != device:
+        notes.append(f"lama-cleaner runs big-lama on {fill.device}, not on {device}.")
+    if not fill.is_published:
+        notes.append(f"{fill.weights_path.name} is not the published big-lama file (other checksum).")
+    return fill, tuple(notes)

@@ -1,0 +1,202 @@
+"""From the mask to the crops that are filled: boxes with context, merged when near, in batches of one size.
+
+In: the mask and the clean margin wanted around holes. Out: regions. Each masked pixel is written by exactly one
+region; a crop may show other regions' holes, which are holes for the filling too. Crops have a side of 64, 128, 256 or
+512 where possible; a defect too long for that is cut into pieces. Windows are moved into the frame where they fit, and
+only what still sticks out is padded, by reflection. No pixel is changed here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from spotless_core.arrays.kinds import Box, Mask, Samples, require_mask
+from spotless_core.errors import ArrayContractError, ScanError
+
+SIZE_CLASSES_PX = (64, 128, 256, 512)
+"""Sides of crops: few sizes, so that networks run them in batches and compile each size once."""
+BATCH_PIXELS = 1 << 20
+"""Pixels of one batch: bounds the memory, and the time between two reports of progress."""
+MIN_CLEAN_FRACTION = 1 / 16
+"""A crop with less clean film than this is enlarged."""
+MIN_PIECE_PX = 32
+"""The smallest piece a long defect is cut into, however much context is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One crop to fill and the pixels it writes.
+
+    `window`: the crop in the frame's coordinates, square; may stick out over the border. `own_box`: the tight box of
+    the pixels it writes, inside the frame and the window. `own`: which pixels of `own_box` those are.
+    """
+
+    window: Box
+    own_box: Box
+    own: Mask
+
+    @property
+    def side_px(self) -> int:
+        """Side of the square window."""
+        return self.window[2] - self.window[0]
+
+    @property
+    def own_in_window(self) -> tuple[slice, slice]:
+        """Where `own_box` lies inside the crop."""
+        top, left = self.own_box[0] - self.window[0], self.own_box[1] - self.window[1]
+        return slice(top, top + self.own.shape[0]), slice(left, left + self.own.shape[1])
+
+
+def find_regions(mask: Mask, context_px: int) -> list[Region]:
+    """Return regions that together own every masked pixel exactly once, from top to bottom.
+
+    `mask`: H×W bool, read only. `context_px`: pixels kept around the owned pixels in a crop, zero or more. The order
+    and the boxes depend on nothing but the arguments.
+
+    Raises:
+        ArrayContractError: `mask` is not H×W bool, or `context_px` is negative.
+        ScanError: every pixel is masked, so that there is nothing to repair from.
+    """
+    require_mask(mask, (mask.shape[0], mask.shape[1]))
+    if context_px < 0:
+        raise ArrayContractError(f"find_regions: context_px = {context_px}; zero or more expected.")
+    if mask.size and mask.all():
+        raise ScanError("The mask covers every pixel; nothing is left to repair from. Give a mask of the defects only.")
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    longest = max(SIZE_CLASSES_PX[-1] - 2 * context_px, MIN_PIECE_PX)
+    small: list[tuple[int, Box]] = []
+    regions: list[Region] = []
+    for label, (left, top, width, height, _area) in enumerate(stats.tolist()[1:], start=1):
+        box = (top, left, top + height, left + width)
+        if max(width, height) <= longest:
+            small.append((label, box))
+        else:
+            regions += [
+                _region(mask, labels, (label,), piece, context_px) for piece in _pieces(labels, label, box, longest)
+            ]
+    regions += [_region(mask, labels, members, box, context_px) for members, box in _merge(small, context_px)]
+    return sorted(regions, key=lambda region: region.own_box)
+
+
+def batches(regions: Sequence[Region]) -> Iterator[list[Region]]:
+    """Yield the regions in groups of one side each, small sides first, at most `BATCH_PIXELS` (or one crop) a group."""
+    by_side: dict[int, list[Region]] = {}
+    for region in regions:
+        by_side.setdefault(region.side_px, []).append(region)
+    for side, group in sorted(by_side.items()):
+        step = max(1, BATCH_PIXELS // side**2)
+        for start in range(0, len(group), step):
+            yield group[start : start + step]
+
+
+def cut_samples(frame: Samples, window: Box) -> Samples:
+    """Return a copy of `frame` (H×W×C) in `window`; what sticks out is the frame reflected at its border."""
+    top, left, bottom, right = window
+    height, width = frame.shape[:2]
+    rows = _reflected(top, bottom, height)
+    columns = _reflected(left, right, width)
+    if rows is None and columns is None:
+        return frame[top:bottom, left:right].copy()
+    row_index = np.arange(top, bottom) if rows is None else rows
+    column_index = np.arange(left, right) if columns is None else columns
+    return frame[row_index[:, None], column_index[None, :]]
+
+
+def cut_mask(mask: Mask, window: Box) -> Mask:
+    """Return a copy of `mask` (H×W) in `window`, reflected like the frame so that a hole's mirror image is a hole."""
+    cut = cut_samples(mask[..., None].view(np.uint8), window)
+    return cut[..., 0].view(np.bool_)
+
+
+def _reflected(start: int, stop: int, length: int) -> np.ndarray[tuple[int], np.dtype[np.intp]] | None:
+    """Indexes of [start, stop) mirrored into [0, length) without repeating the border; None if they lie inside."""
+    if start >= 0 and stop <= length:
+        return None
+    if length == 1:
+        return np.zeros(stop - start, dtype=np.intp)
+    period = 2 * (length - 1)
+    folded = np.arange(start, stop, dtype=np.intp) % period
+    return np.minimum(folded, period - folded)
+
+
+def _pieces(labels: np.ndarray[tuple[int, int], np.dtype[np.int32]], label: int, box: Box, side: int) -> list[Box]:
+    """Cut one long defect on a lattice of `side`; return the tight boxes of the cells it is in."""
+    pieces: list[Box] = []
+    for top in range(box[0], box[2], side):
+        for left in range(box[1], box[3], side):
+            bottom, right = min(top + side, box[2]), min(left + side, box[3])
+            rows, columns = np.nonzero(labels[top:bottom, left:right] == label)
+            if rows.size:
+                pieces.append(
+                    (
+                        top + int(rows.min()),
+                        left + int(columns.min()),
+                        top + int(rows.max()) + 1,
+                        left + int(columns.max()) + 1,
+                    )
+                )
+    return pieces
+
+
+def _merge(defects: list[tuple[int, Box]], context_px: int) -> list[tuple[tuple[int, ...], Box]]:
+    """Join defects whose common box still fits the crop that the larger one needs anyway."""
+    cell_px = SIZE_CLASSES_PX[1]
+    groups: list[tuple[list[int], Box]] = []
+    by_cell: dict[tuple[int, int], list[int]] = {}
+    for label, box in sorted(defects, key=lambda defect: defect[1]):
+        cell = (box[0] // cell_px, box[1] // cell_px)
+        for index in (i for dy in (0, -1) for dx in (0, -1, 1) for i in by_cell.get((cell[0] + dy, cell[1] + dx), ())):
+            members, other = groups[index]
+            joined = (min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3]))
+            if _side(joined, context_px) == max(_side(box, context_px), _side(other, context_px)):
+                groups[index] = ([*members, label], joined)
+                break
+        else:
+            by_cell.setdefault(cell, []).append(len(groups))
+            groups.append(([label], box))
+    return [(tuple(members), box) for members, box in groups]
+
+
+def _side(box: Box, context_px: int) -> int:
+    needed = max(box[2] - box[0], box[3] - box[1]) + 2 * context_px
+    for side in SIZE_CLASSES_PX:
+        if needed <= side:
+            return side
+    return -(-needed // SIZE_CLASSES_PX[0]) * SIZE_CLASSES_PX[0]
+
+
+def _region(
+    mask: Mask,
+    labels: np.ndarray[tuple[int, int], np.dtype[np.int32]],
+    members: tuple[int, ...],
+    box: Box,
+    context_px: int,
+) -> Region:
+    inside = labels[box[0] : box[2], box[1] : box[3]]
+    own = inside == members[0] if len(members) == 1 else np.isin(inside, members)
+    side = _side(box, context_px)
+    window = _window(box, side, mask.shape)
+    while _clean_fraction(mask, window) < MIN_CLEAN_FRACTION and side < 2 * max(mask.shape):
+        side *= 2
+        window = _window(box, side, mask.shape)
+    return Region(window=window, own_box=box, own=own)
+
+
+def _window(box: Box, side: int, shape: tuple[int, ...]) -> Box:
+    """A square of `side` round `box`, moved into the frame where it fits, else centred on the frame."""
+    top = _start(box[0], box[2], side, shape[0])
+    left = _start(box[1], box[3], side, shape[1])
+    return top, left, top + side, left + side
+
+
+def _start(low: int, high: int, side: int, length: int) -> int:
+    if side >= length:
+        return (length - side) // 2
+    return min(max((low + high - side) // 2, 0), length - side)
+
+
+def _clean_fraction(mask: Mask, window: Box) -> float:
+    seen = mask[max(window[0], 0) : window[2], max(window[1], 0) : window[3]]
+    return 1 - np.count_nonzero(seen) / seen.size

@@ -1,0 +1,93 @@
+"""The whole repair of one frame: regions, fill, grain, back to stored samples.
+
+In: the frame as stored, the mask, a method. Out: edits that together cover exactly the mask. Only crops around the
+defects are touched, so time and memory follow the damage, not the frame. Values are rounded, never truncated, at the
+scan's own depth. Same inputs and same seed give the same edits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from spotless_core.arrays.composite import composite
+from spotless_core.arrays.grain import put_grain_back
+from spotless_core.arrays.kinds import FloatImage, Mask, Samples, require_mask
+from spotless_core.errors import ArrayContractError
+from spotless_core.inpainting.inpainter import Crop, Inpainter
+from spotless_core.inpainting.regions import Region, batches, cut_mask, cut_samples, find_regions
+from spotless_core.options import InpaintOptions
+from spotless_core.photo import Edit
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """`edits` cover each masked pixel exactly once; `methods[i]` is the name of what filled `edits[i]`."""
+
+    edits: list[Edit]
+    methods: list[str]
+
+    def method_at(self, row: int, column: int) -> str:
+        """Return the name of what filled the pixel, "" if it was not masked."""
+        for edit, method in zip(self.edits, self.methods, strict=True):
+            y, x = row - edit.top, column - edit.left
+            if 0 <= y < edit.mask.shape[0] and 0 <= x < edit.mask.shape[1] and edit.mask[y, x]:
+                return method
+        return ""
+
+
+def repair_frame(
+    frame: Samples,
+    full_scale: int,
+    mask: Mask,
+    inpainter: Inpainter,
+    options: InpaintOptions,
+    *,
+    seed: int,
+    value_max: int | None = None,
+    on_progress: Callable[[float], None] = lambda _fraction: None,
+) -> RepairResult:
+    """Fill every masked pixel of `frame` and return what to write.
+
+    `frame`: H×W×C uint8 or uint16, C = 1 or 3, read only. `full_scale`: 255 or 65535. `mask`: H×W bool, read only.
+    `seed`: of the places grain is taken from. `value_max`: the largest value the frame uses (14 bits in 16: 16383);
+    no fill exceeds it. `on_progress` gets the fraction done, in (0, 1], after each batch.
+
+    Raises:
+        ArrayContractError: wrong shapes or dtypes.
+        ScanError: the mask covers every pixel.
+    """
+    if frame.ndim != 3 or frame.shape[2] not in {1, 3} or frame.dtype not in (np.uint8, np.uint16):
+        message = f"repair_frame: frame {frame.dtype} {frame.shape}; uint8 or uint16 H×W×1 or H×W×3 expected."
+        raise ArrayContractError(message)
+    require_mask(mask, (frame.shape[0], frame.shape[1]))
+    ceiling = full_scale if value_max is None else min(value_max, full_scale)
+    regions = find_regions(mask, options.context_px)
+    edits: list[Edit] = []
+    done = 0
+    for batch in batches(regions):
+        crops = [_crop(frame, full_scale, mask, region) for region in batch]
+        for region, crop, fill in zip(batch, crops, inpainter.fill(crops), strict=True):
+            repaired = _finish(region, crop, fill, seed, with_grain=options.grain)
+            samples = np.clip(np.rint(repaired * np.float32(full_scale)), 0, ceiling).astype(frame.dtype)
+            edits.append(Edit(top=region.own_box[0], left=region.own_box[1], samples=samples, mask=region.own))
+        done += len(batch)
+        on_progress(done / len(regions))
+    return RepairResult(edits=edits, methods=[inpainter.name] * len(edits))
+
+
+def _crop(frame: Samples, full_scale: int, mask: Mask, region: Region) -> Crop:
+    image = cut_samples(frame, region.window).astype(np.float32) / np.float32(full_scale)
+    return Crop(image=image, mask=cut_mask(mask, region.window))
+
+
+def _finish(region: Region, crop: Crop, fill: FloatImage, seed: int, *, with_grain: bool) -> FloatImage:
+    """Composite, put grain back, and return the box the region owns."""
+    own_box = region.own_in_window
+    result = composite(crop.image, fill, crop.mask, feather_px=0)
+    if with_grain:
+        own = np.zeros_like(crop.mask)
+        own[own_box] = region.own
+        random = np.random.default_rng([seed, region.own_box[0], region.own_box[1]])
+        result = put_grain_back(crop.image, result, crop.mask, own, random)
+    return result[own_box]
