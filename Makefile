@@ -8,7 +8,7 @@ LAMA_CLEANER := lama-cleaner==1.2.5
 .PHONY: demo test gate install install-dev system-packages bench clean
 
 demo: install
-	$(BIN)/spotlessd demo demo
+	$(BIN)/spotlessd demo "$$(mktemp -d)/station"
 
 test: install-dev gate
 

@@ -8,7 +8,8 @@ The flow, one module each:
     watch.py        file events; a hint that something changed, never the truth
     settle.py       when a file is complete
     reconcile.py    (complete files) − (known files) → new jobs; the same code at start, on events and by the clock
-    ledger.py       every scan ever seen, its state and attempts, in SQLite
+    ledger.py       every scan ever seen, its state and attempts; database.py is the SQLite file under it
+    board.py        the same file's notice board: commands of people, waiting files, the daemon's snapshot
     engine.py       which job is next and what becomes of it
     dispatch.py     one job's way through the parent: gates, order to the worker, result, publishing
     supervisor.py   keeps one worker process alive; its death or silence is blamed on the job in its hand
@@ -16,8 +17,8 @@ The flow, one module each:
     publish.py      part files → final names, receipt last, nothing overwritten, every step repeatable after a crash
     control.py      what the commands wrote into the ledger, applied between two jobs
     service.py      builds and wires the parts; start, stop and signals
-    status.py       the daemon's snapshot, and what `spotlessd status` reads
-    cli.py          the commands
+    status.py       the daemon's snapshot (reporting.py writes it), and what `spotlessd status` reads
+    cli.py          parses the commands; commands.py and setup_commands.py do them
 
 Two processes: the parent (watch, ledger, publish) is small and never loads torch; the child holds the models and
 writes only `.part` files. Imports point down: cli → service → supervisor and worker → ledger → job → settings → errors.

@@ -67,6 +67,7 @@ Loader = Callable[[WorkerSetup], Restorer]
 
 def load_pipeline(setup: WorkerSetup) -> Restorer:
     """Load the real networks. Imports torch, so it runs in the child only."""
+    logger.disable("lama_cleaner")  # it logs every load through the same logger
     from spotless_core.pipeline import OutputPaths, Tools, load_tools, restore_photo
 
     class PipelineRestorer:

@@ -12,23 +12,10 @@ from spotlessd.ledger import Ledger
 from spotlessd.settings import load_settings
 from spotlessd.status import LEDGER_NAME
 
-COMMANDS = [
-    "init",
-    "run",
-    "status",
-    "list",
-    "show",
-    "retry",
-    "reprocess",
-    "pause",
-    "resume",
-    "bump",
-    "scan",
-    "check-config",
-    "doctor",
-    "install-service",
-    "demo",
-]
+COMMANDS = (
+    *("init", "run", "status", "list", "show", "retry", "reprocess", "pause", "resume"),
+    *("bump", "scan", "check-config", "doctor", "install-service", "demo"),
+)
 
 
 @pytest.fixture
