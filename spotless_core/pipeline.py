@@ -76,7 +76,7 @@ def load_tools(device: DeviceOptions, inpaint: InpaintOptions, models_folder: Pa
         raise ModelError("the model manifest has no detector; reinstall spotlessd.")
     entry = entries[DETECTOR]
     detector = Detector.from_entry(entry, chosen)
-    inpainter, notes = choose_inpainter(inpaint, chosen.kind)
+    inpainter, notes = choose_inpainter(inpaint, chosen.kind, entries)
     models = (FileFacts(entry.path.name, entry.sha256), *_model_facts(inpainter))
     notes = (*((chosen.note,) if chosen.note else ()), *notes)
     return Tools(detector, entry, inpainter, chosen.kind, detector.precision, models, notes)

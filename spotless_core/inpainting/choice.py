@@ -4,7 +4,9 @@ In: the options and the device. Out: the method, loaded, and notes for the recei
 Nothing is replaced silently: a method asked for by name is the one that runs, or an error.
 """
 
-from typing import assert_never
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, assert_never
 
 from spotless_core.errors import ModelError
 from spotless_core.inpainting.cv2_fill import Cv2Fill
@@ -12,11 +14,20 @@ from spotless_core.inpainting.inpainter import Inpainter
 from spotless_core.inpainting.lama_cleaner_fill import LamaCleanerFill, find_big_lama
 from spotless_core.options import InpaintMethod, InpaintOptions
 
+if TYPE_CHECKING:
+    from spotless_core.networks.weights import ModelEntry
 
-def choose_inpainter(options: InpaintOptions, device: str) -> tuple[Inpainter, tuple[str, ...]]:
+LAMA = "lama"
+"""Our own network's name in the manifest."""
+
+
+def choose_inpainter(
+    options: InpaintOptions, device: str, entries: "Mapping[str, ModelEntry]" = MappingProxyType({})
+) -> tuple[Inpainter, tuple[str, ...]]:
     """Return the method to use, ready on `device` ("cpu", "cuda", "mps"), and notes for the receipt.
 
-    AUTO takes lama-cleaner if big-lama's weights are where `options` says, or in lama-cleaner's cache if it says
+    `entries`: the model manifest; LAMA needs its entry "lama". AUTO takes lama-cleaner if big-lama's weights are where
+    `options` says, or in lama-cleaner's cache if it says
     nothing; else "ns", which measured best of the classical methods.
 
     Raises:
@@ -28,7 +39,11 @@ def choose_inpainter(options: InpaintOptions, device: str) -> tuple[Inpainter, t
         case InpaintMethod.NS:
             return Cv2Fill("ns"), ()
         case InpaintMethod.LAMA:
-            raise ModelError("No LaMa weights ship with this version; choose auto, telea, ns or lama-cleaner.")
+            if LAMA not in entries:
+                raise ModelError("No LaMa weights ship with this version; choose auto, telea, ns or lama-cleaner.")
+            from spotless_core.inpainting.lama_fill import LamaFill
+
+            return LamaFill(entries[LAMA], device), ()
         case InpaintMethod.LAMA_CLEANER:
             return _lama_cleaner(options, device)
         case InpaintMethod.AUTO:

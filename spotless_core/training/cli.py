@@ -1,4 +1,4 @@
-"""`python -m spotless_core.training`: train the detector, look at its synthetic film, evaluate it, export it."""
+"""`python -m spotless_core.training`: train both networks, look at their synthetic film, evaluate, export."""
 
 import argparse
 import re
@@ -13,20 +13,24 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NETWORKS = ("detector", "inpainter")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns a sysexits code."""
     parser = argparse.ArgumentParser(prog="python -m spotless_core.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    detector = commands.add_parser("detector", help="train the detector, or go on with an interrupted run")
-    detector.add_argument(
-        "--config", type=Path, required=True, help="a run's TOML, such as config/training/detector.toml"
-    )
-    detector.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
-    detector.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
+    for network in NETWORKS:
+        train = commands.add_parser(network, help=f"train the {network}, or go on with an interrupted run")
+        train.add_argument(
+            "--config", type=Path, required=True, help=f"a run's TOML, such as config/training/{network}.toml"
+        )
+        train.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
+        train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     preview = commands.add_parser("preview", help="write a sheet of synthetic samples with their truth")
     preview.add_argument("output", type=Path)
     preview.add_argument("--config", type=Path, required=True)
+    preview.add_argument("--network", choices=NETWORKS, default="detector", help="whose run and samples")
     preview.add_argument("--seed", type=int, default=0)
     evaluate = commands.add_parser("evaluate", help="score the exported detector on held-out photographs")
     evaluate.add_argument("--config", type=Path, required=True)
@@ -40,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export = commands.add_parser("export", help="write a run's averaged weights and manifest into a models folder")
     export.add_argument("--config", type=Path, required=True)
     export.add_argument("--models", type=Path, required=True)
+    export.add_argument("--network", choices=NETWORKS, default="detector", help="whose run")
     scan = commands.add_parser("film-scan", help="make a dusty 16-bit film scan from a photograph, with its truth")
     scan.add_argument(
         "photo", help="an image file, or a photograph of scikit-image: astronaut, coffee, chelsea, rocket"
@@ -94,35 +99,71 @@ def _carried_photograph(name: str) -> "NDArray[np.uint8]":
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.command == "film-scan":
-        return _film_scan(options)
+    commands = {"film-scan": _film_scan, "preview": _preview, "evaluate": _evaluate, "export": _export}
+    return commands.get(options.command, _train)(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from spotless_core.training.inpainter_loop import train_inpainter
+    from spotless_core.training.loop import train_detector
+    from spotless_core.training.run_config import read_inpainter_run, read_run
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.command == "inpainter":
+        inpainter = read_inpainter_run(options.config)
+        inpainter.output.mkdir(parents=True, exist_ok=True)
+        print(train_inpainter(inpainter, options.device))
+    else:
+        detector = read_run(options.config)
+        detector.output.mkdir(parents=True, exist_ok=True)
+        print(train_detector(detector, options.device))
+    return 0
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from spotless_core.training.batches import real_by_kind
+    from spotless_core.training.curves import sheet
+    from spotless_core.training.dataset import load_photos
+    from spotless_core.training.inpainter_dataset import HoleBatches
+    from spotless_core.training.inpainter_loop import write_hole_sheet
+    from spotless_core.training.loop import FilmBatches
+    from spotless_core.training.run_config import read_inpainter_run, read_run
+
+    if options.network == "inpainter":
+        inpainter = replace(read_inpainter_run(options.config), batch=32)
+        real = real_by_kind(inpainter, inpainter.real_scans)
+        holes = HoleBatches(load_photos(inpainter.photos), real, inpainter, options.seed)
+        write_hole_sheet(holes[0], None, options.output)
+    else:
+        detector = read_run(options.config)
+        real = real_by_kind(detector, detector.real_scans)
+        batches = FilmBatches(load_photos(detector.photos), real, detector, options.seed, 32)
+        grey, truth = batches[0]
+        sheet(grey.numpy()[:, 0], truth.numpy()[:, 0], None, options.output)
+    print(options.output)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from spotless_core.training.evaluate import evaluate_detector
     from spotless_core.training.run_config import read_run
 
     run = read_run(options.config)
-    if options.command == "detector":
-        import torch
+    print(evaluate_detector(run, options.report, options.models, calibrate=options.calibrate))
+    return 0
 
-        from spotless_core.training.loop import train_detector
 
-        if options.threads:
-            torch.set_num_threads(options.threads)
-        run.output.mkdir(parents=True, exist_ok=True)
-        print(train_detector(run, options.device))
-    elif options.command == "preview":
-        from spotless_core.training.curves import sheet
-        from spotless_core.training.dataset import load_photos
-        from spotless_core.training.loop import FilmBatches, real_by_kind
+def _export(options: argparse.Namespace) -> int:
+    from spotless_core.training.export import export_detector, export_inpainter
+    from spotless_core.training.run_config import read_inpainter_run, read_run
 
-        batches = FilmBatches(load_photos(run.photos), real_by_kind(run, run.real_scans), run, options.seed, 32)
-        grey, truth = batches[0]
-        sheet(grey.numpy()[:, 0], truth.numpy()[:, 0], None, options.output)
-        print(options.output)
-    elif options.command == "evaluate":
-        from spotless_core.training.evaluate import evaluate_detector
-
-        print(evaluate_detector(run, options.report, options.models, calibrate=options.calibrate))
+    if options.network == "inpainter":
+        print(export_inpainter(read_inpainter_run(options.config), options.models))
     else:
-        from spotless_core.training.export import export_detector
-
-        print(export_detector(run, options.models))
+        print(export_detector(read_run(options.config), options.models))
     return 0

@@ -1,6 +1,7 @@
 """Pictures of a training run: learning curves from its CSV, and a sheet of crops with truth and prediction."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,17 +15,33 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 
-def draw_curves(source: Path, target: Path) -> None:
-    """Draw loss, F1, precision and recall over the steps in the CSV `source` to the PNG `target`."""
+def append_row(path: Path, row: dict[str, float]) -> None:
+    """Append `row` to the CSV at `path`; a new file begins with the names of its columns."""
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def draw_curves(
+    source: Path,
+    target: Path,
+    scores: Sequence[str] = ("f1", "precision", "recall"),
+    title: str = "validation, pixels",
+    limits: tuple[float, float] | None = (0, 1),
+) -> None:
+    """Draw the loss and the columns `scores` over the steps in the CSV `source` to the PNG `target`."""
     with source.open(newline="") as file:
         rows = list(csv.DictReader(file))
     steps = [float(row["step"]) for row in rows]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     left.plot(steps, [float(row["loss"]) for row in rows], color="black")
     left.set(title="training loss", xlabel="step", yscale="log")
-    for name, color in (("f1", "black"), ("precision", "tab:blue"), ("recall", "tab:orange")):
+    for name, color in zip(scores, ("black", "tab:blue", "tab:orange", "tab:green"), strict=False):
         right.plot(steps, [float(row[name]) for row in rows], label=name, color=color)
-    right.set(title="validation, pixels", xlabel="step", ylim=(0, 1))
+    right.set(title=title, xlabel="step", ylim=limits)
     right.legend()
     figure.savefig(target, dpi=100)
     plt.close(figure)
@@ -46,8 +63,15 @@ def sheet(
     rows = [np.rint(grey * 255).astype(np.uint8), shown]
     if probability is not None:
         rows.append(np.rint(probability * 255).astype(np.uint8))
-    bands = [
-        np.vstack([np.hstack(list(row[i : i + 8])) for row in rows])
-        for i in range(0, len(grey) - len(grey) % 8 or 1, 8)
-    ]
+    _write_bands(rows, target)
+
+
+def film_sheet(rows: Sequence[NDArray[np.float32]], target: Path) -> None:
+    """Write N crops as columns (at most 8 a band); `rows`: N×h×w each, in [0, 1], shown below each other."""
+    _write_bands([np.rint(np.clip(row, 0, 1) * 255).astype(np.uint8) for row in rows], target)
+
+
+def _write_bands(rows: Sequence[NDArray[np.uint8]], target: Path) -> None:
+    count = len(rows[0])
+    bands = [np.vstack([np.hstack(list(row[i : i + 8])) for row in rows]) for i in range(0, count - count % 8 or 1, 8)]
     Image.fromarray(np.vstack(bands)).save(target)

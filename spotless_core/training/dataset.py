@@ -28,7 +28,7 @@ SPECK_SIGMAS, LARGE_SIGMAS = 3.0, 2.0
 SPECK_PX, LARGE_PX = 100.0, 500.0
 """Areas of the core up to which an element is seen as a speck, and from which as something large."""
 HIDDEN_SHARE = 0.4
-FILM_SHARES = (0.32, 0.42, 0.26)
+FILM_SHARES = (0.28, 0.48, 0.24)
 """Colour negative, slide, black and white: dark dust among dark picture detail takes longest to learn."""
 TRUTH_FRACTION = 0.35
 """A pixel belongs to an element where the element's alpha reaches this fraction of its peak."""
@@ -110,7 +110,7 @@ def drop_elements(
     height, width = clean.shape
     elements = []
     for sprite, (row, column) in zip(sprites, positions, strict=True):
-        box, alpha = _clipped(sprite.alpha, int(row), int(column), height, width)
+        box, alpha = clipped(sprite.alpha, int(row), int(column), height, width)
         if alpha.size == 0:
             continue
         place = np.s_[box[0] : box[2], box[1] : box[3]]
@@ -133,9 +133,10 @@ def drop_elements(
     return film.from_log_exposure(log_exposure), truth, elements
 
 
-def _clipped(
+def clipped(
     alpha: NDArray[np.float32], row: int, column: int, height: int, width: int
 ) -> tuple[tuple[int, int, int, int], NDArray[np.float32]]:
+    """Centre `alpha` on (row, column) of a height×width picture; returns its box there and the part that is inside."""
     top, left = row - alpha.shape[0] // 2, column - alpha.shape[1] // 2
     box = (max(top, 0), max(left, 0), min(top + alpha.shape[0], height), min(left + alpha.shape[1], width))
     if box[0] >= box[2] or box[1] >= box[3]:
@@ -167,13 +168,13 @@ def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grain
     """Draw one crop of `side` pixels: random photo, film, resolution, dust (an eighth of the crops has none)."""
     film_type = FILM_TYPES[int(rng.choice(len(FILM_TYPES), p=FILM_SHARES))]
     _, sprites = bank[int(rng.integers(len(bank)))]
-    grey = _photo_window(rng, photos[int(rng.integers(len(photos)))], side)
+    grey = photo_window(rng, photos[int(rng.integers(len(photos)))], side)
     grey = film.random_tone(rng, grey)
     strength = float(np.exp(rng.uniform(*np.log(film_type.grain)))) * (0.2 if rng.random() < 0.12 else 1)
     grain = grains.draw(rng, grey.shape, float(rng.uniform(*film_type.grain_px)))
     clean = film.add_grain(grey, grain, strength)
     count = 0 if rng.random() < 0.12 else int(rng.integers(1, 30))
-    chosen = [_flipped(rng, sprites[int(i)]) for i in rng.integers(0, len(sprites), count)]
+    chosen = [flipped(rng, sprites[int(i)]) for i in rng.integers(0, len(sprites), count)]
     dusty, truth, _ = drop_elements(rng, clean, film_type, chosen, scatter(rng, count, side, side))
     dusty = film.digitise(rng, dusty)
     if rng.random() < 0.06:  # an uninverted negative that was taken for a positive
@@ -181,7 +182,8 @@ def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grain
     return Crop(dusty, truth)
 
 
-def _photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
+def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
+    """Cut a random window, turned, rescaled to `side` pixels and softened as lens and film do: float32 in [0, 1]."""
     scale = float(np.exp(rng.uniform(np.log(0.6), np.log(2.6))))
     source = min(int(np.ceil(side / scale)), *photo.shape)
     top, left = (int(rng.integers(0, length - source + 1)) for length in photo.shape)
@@ -197,7 +199,8 @@ def _photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
     return film.enlarge(grey, (side, side), scale, blur_px)
 
 
-def _flipped(rng: Rng, sprite: Sprite) -> Sprite:
+def flipped(rng: Rng, sprite: Sprite) -> Sprite:
+    """Return `sprite` in one of four positions, so that one drawing serves often."""
     alpha = sprite.alpha
     if rng.random() < 0.5:
         alpha = alpha[::-1]

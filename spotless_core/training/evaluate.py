@@ -26,11 +26,11 @@ from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import default_models_folder, read_manifest
 from spotless_core.options import DetectOptions, DeviceOptions, MaskOptions
 from spotless_core.training import film
+from spotless_core.training.batches import real_by_kind
 from spotless_core.training.curves import sheet
 from spotless_core.training.dataset import IGNORED, Element, drop_elements, load_photos, scatter
 from spotless_core.training.export import write_manifest
 from spotless_core.training.film import FILM_TYPES, FilmType, GrainBank, Rng
-from spotless_core.training.loop import real_by_kind
 from spotless_core.training.run_config import DetectorRun
 from spotless_core.training.synthetic_dust import RealShape, draw_sprite
 

@@ -1,18 +1,26 @@
 """Write a run's averaged weights as safetensors in half precision, with their manifest entry."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save as save_safetensors
+from torch import nn
 
 from spotless_core.errors import ModelError
+from spotless_core.inpainting.lama_fill import LAMA
+from spotless_core.networks.lama import LamaGenerator, LamaShape
 from spotless_core.networks.unet import UNet, UNetShape
-from spotless_core.networks.weights import MANIFEST
 from spotless_core.training.checkpoint import load_checkpoint
-from spotless_core.training.run_config import DetectorRun
+from spotless_core.training.manifest import put_entry
+from spotless_core.training.run_config import DetectorRun, InpainterRun, TrainingRun
 
+DETECTOR = "detector"
 FILE = "detector.safetensors"
+LAMA_FILE = "lama.safetensors"
+LICENCE = "MIT (credits of the training data: MODEL_CARD.md)"
 MAX_BYTES = 16 << 20
 FIRST_THRESHOLDS = {"low": (0.9, 0.5), "normal": (0.7, 0.4), "high": (0.5, 0.3)}
 """Written until `evaluate --calibrate` has measured better ones."""
@@ -24,41 +32,77 @@ def export_detector(run: DetectorRun, models: Path) -> Path:
     Raises:
         ModelError: the run has no checkpoint yet, or the weights exceed 16 MiB.
     """
-    state = load_checkpoint(run.output / "checkpoint.pt")
-    if state is None:
-        raise ModelError(f"{run.output}: no checkpoint there; train first.")
+    state = _trained(run)
     width, depth, fold = state["shape"]
-    network = UNet(UNetShape(width, depth, fold))
-    average = {name.removeprefix("module."): value for name, value in state["average"].items() if name != "n_averaged"}
-    network.load_state_dict(average)
-    tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
-    data = save_safetensors({name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")})
-    if len(data) > MAX_BYTES:
-        raise ModelError(f"weights of {len(data) / 2**20:.1f} MiB; at most 16 MiB can ship. Train a smaller shape.")
-    models.mkdir(parents=True, exist_ok=True)
     path = models / FILE
-    path.write_bytes(data)
-    write_manifest(models, hashlib.sha256(data).hexdigest(), (width, depth, fold), FIRST_THRESHOLDS, int(state["step"]))
+    sha256 = _write_weights(path, UNet(UNetShape(width, depth, fold)), state["average"])
+    write_manifest(models, sha256, (width, depth, fold), FIRST_THRESHOLDS, int(state["step"]))
+    return path
+
+
+def export_inpainter(run: InpainterRun, models: Path) -> Path:
+    """Export the inpainter run's average into the folder `models`; raises as `export_detector`."""
+    state = _trained(run)
+    network = LamaGenerator(LamaShape.from_manifest(state["shape"]))
+    path = models / LAMA_FILE
+    sha256 = _write_weights(path, network, state["average"])
+    command = "python -m spotless_core.training inpainter --config config/training/inpainter.toml"
+    limits = {"channels": network.shape.channels, "multiple": network.multiple, "smallest_px": network.smallest_px}
+    put_entry(
+        models,
+        LAMA,
+        {
+            "file": LAMA_FILE,
+            "sha256": sha256,
+            "source": f"{command}, {state['step']} steps",
+            "licence": LICENCE,
+            "shape": state["shape"],
+            "input": limits,
+        },
+    )
     return path
 
 
 def write_manifest(
     models: Path, sha256: str, shape: tuple[int, int, int], thresholds: dict[str, tuple[float, float]], steps: int
 ) -> None:
-    """Write `manifest.toml` for the detector in `models`."""
+    """Write the detector's entry of `manifest.toml` in `models`; other networks' entries stay."""
     width, depth, fold = shape
     multiple = fold * 2**depth
-    lines = [
-        "# The weights that ship: checked by sha256 before they are loaded.",
-        "[model.detector]",
-        f'file = "{FILE}"',
-        f'sha256 = "{sha256}"',
-        f'source = "python -m spotless_core.training detector --config config/training/detector.toml, {steps} steps"',
-        'licence = "MIT (credits of the training data: MODEL_CARD.md)"',
-        f"shape = {{ width = {width}, depth = {depth}, fold = {fold} }}",
-        f"input = {{ channels = 1, multiple = {multiple}, smallest_px = {multiple} }}",
-        "# Probabilities: seed starts a defect, grow extends it; chosen by `evaluate --calibrate`.",
-        "[model.detector.thresholds]",
-        *(f"{name} = {{ seed = {seed}, grow = {grow} }}" for name, (seed, grow) in thresholds.items()),
-    ]
-    (models / MANIFEST).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = "python -m spotless_core.training detector --config config/training/detector.toml"
+    put_entry(
+        models,
+        DETECTOR,
+        {
+            "file": FILE,
+            "sha256": sha256,
+            "source": f"{command}, {steps} steps",
+            "licence": LICENCE,
+            "shape": {"width": width, "depth": depth, "fold": fold},
+            "input": {"channels": 1, "multiple": multiple, "smallest_px": multiple},
+            "thresholds": {name: {"seed": seed, "grow": grow} for name, (seed, grow) in thresholds.items()},
+        },
+    )
+
+
+def _trained(run: TrainingRun) -> dict[str, Any]:
+    state = load_checkpoint(run.output / "checkpoint.pt")
+    if state is None:
+        raise ModelError(f"{run.output}: no checkpoint there; train first.")
+    return state
+
+
+def _write_weights(path: Path, network: nn.Module, average: Mapping[str, torch.Tensor]) -> str:
+    """Write the averaged weights, checked against `network`, in half precision; returns the file's sha256."""
+    values = {name.removeprefix("module."): value for name, value in average.items() if name != "n_averaged"}
+    try:
+        network.load_state_dict(values)
+    except RuntimeError as error:
+        raise ModelError(f"{path.name}: the checkpoint is of another kind of network or shape.") from error
+    tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in network.state_dict().items()}
+    data = save_safetensors({name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")})
+    if len(data) > MAX_BYTES:
+        raise ModelError(f"weights of {len(data) / 2**20:.1f} MiB; at most 16 MiB can ship. Train a smaller shape.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()

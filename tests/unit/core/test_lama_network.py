@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+import torch
+
+from spotless_core.errors import ModelError
+from spotless_core.networks.lama import FourierUnit, LamaGenerator, LamaShape, SpectralTransform
+
+TINY = LamaShape(width=4, downsamplings=1, blocks=1)
+
+
+def randomise(module: torch.nn.Module) -> None:
+    """Give batch norms statistics and weights that are not the ones they start with."""
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d) and layer.running_mean is not None:
+            torch.nn.init.normal_(layer.running_mean)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 2)  # type: ignore[arg-type]
+            torch.nn.init.normal_(layer.weight)
+            torch.nn.init.normal_(layer.bias)
+
+
+def normed(x: np.ndarray, norm: torch.nn.BatchNorm2d) -> np.ndarray:
+    mean, var, weight, bias = (
+        value.detach().double().numpy()[:, None, None]  # type: ignore[union-attr]
+        for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    return (x - mean) / np.sqrt(var + norm.eps) * weight + bias
+
+
+def mixed(x: np.ndarray, convolution: torch.nn.Conv2d) -> np.ndarray:
+    weight = convolution.weight.detach().double().numpy()[:, :, 0, 0]
+    return np.einsum("oi,ihw->ohw", weight, x)
+
+
+def reference_fourier(x: np.ndarray, unit: FourierUnit) -> np.ndarray:
+    spectrum = np.fft.rfft2(x, norm="ortho")
+    parts = np.maximum(normed(mixed(np.concatenate([spectrum.real, spectrum.imag]), unit.mix), unit.norm), 0)
+    real, imaginary = np.split(parts, 2)
+    return np.fft.irfft2(real + 1j * imaginary, s=x.shape[1:], norm="ortho")
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 10), (5, 7)])
+def test_the_spectral_transform_equals_a_plain_computation_in_numpy(size: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    transform = SpectralTransform(6).eval()
+    randomise(transform)
+    x = torch.randn(2, 6, *size)
+
+    with torch.inference_mode():
+        found = transform(x).numpy()
+
+    for sample, result in zip(x.double().numpy(), found, strict=True):
+        reduced = np.maximum(normed(mixed(sample, transform.reduce), transform.norm), 0)
+        expected = mixed(reduced + reference_fourier(reduced, transform.fourier), transform.expand)
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_spectra_stay_in_float32_under_autocast() -> None:
+    torch.manual_seed(1)
+    unit = FourierUnit(4).eval()
+    randomise(unit)
+    x = torch.randn(1, 4, 16, 16)
+
+    with torch.inference_mode():
+        plain = unit(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            under_autocast = unit(x)
+
+    assert under_autocast.dtype == torch.float32
+    assert torch.equal(plain, under_autocast)
+
+
+def test_one_block_sees_the_whole_crop() -> None:
+    torch.manual_seed(1)
+    network = LamaGenerator(LamaShape(width=4, downsamplings=1, blocks=1, has_cheap_fill=False)).eval()
+    randomise(network)
+    inputs = torch.randn(1, 2, 64, 64)
+    changed = inputs.clone()
+    changed[..., :4, :4] += 3
+
+    with torch.inference_mode():
+        difference = (network(inputs) - network(changed)).abs()
+
+    assert float(difference[..., -4:, -4:].max()) > 0
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        TINY,
+        LamaShape(width=4, downsamplings=2, blocks=2, has_cheap_fill=False),
+        LamaShape(width=4, downsamplings=3, blocks=1, global_ratio=0.5, channels=3),
+    ],
+)
+def test_picture_mask_and_cheap_fill_go_in_and_a_picture_comes_out(shape: LamaShape) -> None:
+    network = LamaGenerator(shape).eval()
+    height, width = 3 * network.multiple, 5 * network.multiple
+    inputs = torch.randn(2, shape.inputs, height, width)
+
+    with torch.inference_mode():
+        output = network(inputs)
+
+    assert shape.inputs == shape.channels + 1 + (shape.channels if shape.has_cheap_fill else 0)
+    assert output.shape == (2, shape.channels, height, width)
+    assert output.dtype == torch.float32
+
+
+def test_an_untrained_network_returns_its_cheap_fill() -> None:
+    inputs = torch.randn(1, 3, 16, 16)
+
+    with torch.inference_mode():
+        output = LamaGenerator(TINY).eval()(inputs)
+
+    assert torch.equal(output, inputs[:, 2:])
+
+
+def test_every_weight_learns() -> None:
+    torch.manual_seed(1)
+    network = LamaGenerator(LamaShape(width=4, downsamplings=1, blocks=2, has_cheap_fill=False))
+
+    network(torch.randn(4, 2, 16, 16)).square().mean().backward()
+
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+def test_sizes_the_network_cannot_take_are_refused() -> None:
+    network = LamaGenerator(LamaShape(width=4, downsamplings=2, blocks=1))
+
+    for height, width in ((18, 16), (4, 16)):
+        with pytest.raises(ModelError, match="multiples of 4 from 8 on"):
+            network(torch.zeros(1, 3, height, width))
+
+
+def test_a_shape_without_room_for_both_branches_is_refused() -> None:
+    with pytest.raises(ModelError, match="both branches"):
+        LamaShape(width=4, global_ratio=1.0)
+
+
+def test_a_shape_survives_the_manifest() -> None:
+    from dataclasses import asdict
+
+    shape = LamaShape(width=8, global_ratio=0.5, has_cheap_fill=False)
+
+    assert LamaShape.from_manifest(asdict(shape)) == shape
+
+
+def test_a_manifest_shape_with_a_missing_number_is_refused() -> None:
+    with pytest.raises(ModelError, match="blocks"):
+        LamaShape.from_manifest({"width": 8})
+
+
+def test_the_published_dimensions_have_the_published_size() -> None:
+    with torch.device("meta"):
+        network = LamaGenerator(LamaShape(64, 3, 18, 0.75, channels=3, has_cheap_fill=False))
+
+    assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(51e6, rel=0.02)
+
+
+def test_the_default_has_one_to_two_million_parameters() -> None:
+    with torch.device("meta"):
+        network = LamaGenerator(LamaShape())
+
+    assert 1e6 < sum(parameter.numel() for parameter in network.parameters()) < 2e6
