@@ -1,6 +1,6 @@
 # make demo   install into .venv and clean a scan with the real daemon
 # make test   install what tests need and run the whole gate: ruff, mypy, import-linter, pytest
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 LAMA_CLEANER := lama-cleaner==1.2.5
@@ -30,12 +30,14 @@ system-packages:
 	@sh systemd/install-packages.sh
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@# Debian's python3 has no venv without python3-venv: virtualenv does the same from pip.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  $(PYTHON) -m pip install --quiet --user --break-system-packages virtualenv && $(PYTHON) -m virtualenv --quiet $(VENV); }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # lama-cleaner without its dependencies: README, "big-lama".
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python system-packages
-	$(BIN)/python -m pip install --quiet -e ".[lama,demo,train]"
+	$(BIN)/python -m pip install --quiet -e ".[lama,demo]"
 	$(BIN)/python -m pip install --quiet --no-deps $(LAMA_CLEANER)
 	@touch $@
 

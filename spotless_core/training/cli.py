@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spotless_core.errors import MissingInputError, OptionsError, SpotlessError
+from spotless_core.errors import MissingInputError, ModelError, OptionsError, SpotlessError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return _run(options)
+    except ModuleNotFoundError as error:
+        if error.name not in {"matplotlib", "tqdm"}:
+            raise
+        print(
+            f"spotless_core.training: {error.name} is not installed. Type: pip install 'spotlessd[train]'",
+            file=sys.stderr,
+        )
+        return ModelError.exit_code
     except SpotlessError as error:
         print(f"spotless_core.training: {error}", file=sys.stderr)
         return error.exit_code

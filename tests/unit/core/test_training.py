@@ -1,4 +1,5 @@
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,19 @@ def test_thresholds_keep_false_objects_within_each_sensitivitys_limit() -> None:
     chosen = choose_thresholds(frames)
 
     assert all(isinstance(pair, Thresholds) and 0.75 < pair.seed < 0.985 for pair in chosen.values())
+
+
+def test_a_missing_training_package_is_named_with_the_extra(
+    run: DetectorRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        f'photos = "{run.photos}"\nvalidation_photos = "{run.validation_photos}"\noutput = "{run.output}"\n'
+    )
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.delitem(sys.modules, "spotless_core.training.loop", raising=False)
+    monkeypatch.delitem(sys.modules, "spotless_core.training.learner", raising=False)
+
+    assert main(["detector", "--config", str(config)]) == 69
+
+    assert "pip install 'spotlessd[train]'" in capsys.readouterr().err
