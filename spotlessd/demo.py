@@ -90,9 +90,9 @@ def run_demo(folder: Path) -> int:
 
 def _make_scan(folder: Path) -> list[str]:
     """Let the training package make the scan in a process of its own; returns its report's words."""
-    print("Making a 12-megapixel 16-bit film scan from a public-domain photograph …", flush=True)
+    print("Making a 13-megapixel 16-bit film scan from a public-domain photograph …", flush=True)
     command = [sys.executable, "-m", "spotless_core.training", "film-scan", "astronaut", str(folder / "scanner.tif")]
-    command += ["--truth", str(folder / "truth.png"), "--size", "4320x2880", "--seed", str(SEED)]
+    command += ["--truth", str(folder / "truth.png"), "--size", "4096x3200", "--seed", str(SEED)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DaemonError(f"the demo's scan could not be made: {done.stderr.strip()}")

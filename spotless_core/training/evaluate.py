@@ -46,7 +46,7 @@ HIT_SHARE = 0.25
 FALSE_PER_MP = {"low": 0.1, "normal": 0.5, "high": 2.0}
 """What the sensitivities mean: the most false objects per megapixel allowed on the calibration frames."""
 SEEDS = (0.5, 0.65, 0.75, 0.83, 0.89, 0.93, 0.955, 0.97, 0.98, 0.988)
-GROWS = (0.3, 0.45)
+GROWS = (0.2, 0.3, 0.45)
 
 
 @dataclass(frozen=True, slots=True)

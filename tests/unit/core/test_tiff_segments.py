@@ -8,9 +8,9 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from drawing_tiff import HEIGHT, WIDTH, grainy, patch, speck, write
 from numpy.typing import NDArray
 
-from spotless_core.arrays.kinds import Mask
 from spotless_core.errors import ScanError
 from spotless_core.image_io import tiff_frame
 from spotless_core.image_io.header_tiff import check_header
@@ -18,41 +18,6 @@ from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.tiff import TiffScan
 from spotless_core.image_io.tiff_segments import RowReader, SegmentCoder
 from spotless_core.photo import Edit
-
-HEIGHT, WIDTH = 64, 48
-SPECK = (20, 10, 8, 9)
-"""top, left, height, width."""
-
-
-def grainy(*shape: int, dtype: str = "u2", seed: int = 1) -> NDArray[np.generic]:
-    full = np.iinfo(dtype).max
-    return np.random.default_rng(seed).normal(full / 2, full / 30, shape).clip(0, full).astype(dtype)
-
-
-def write(path: Path, samples: NDArray[np.generic] | None = None, **options: object) -> Path:
-    image = grainy(HEIGHT, WIDTH, 3) if samples is None else samples
-    settings = {"photometric": "rgb", "metadata": None, "rowsperstrip": 16, "software": False, **options}
-    tifffile.imwrite(path, image, **settings)
-    return path
-
-
-def patch(path: Path, position: int, data: bytes) -> None:
-    content = bytearray(path.read_bytes())
-    content[position : position + len(data)] = data
-    path.write_bytes(content)
-
-
-def speck(channels: int = 3, dtype: str = "u2", value: int | None = None) -> tuple[Edit, Mask]:
-    top, left, height, width = SPECK
-    mask = np.random.default_rng(5).random((height, width)) < 0.5
-    samples = (
-        grainy(height, width, channels, dtype=dtype, seed=9)
-        if value is None
-        else np.full((height, width, channels), value, dtype)
-    )
-    whole = np.zeros((HEIGHT, WIDTH), np.bool_)
-    whole[top : top + height, left : left + width] = mask
-    return Edit(top, left, samples, mask), whole
 
 
 def test_a_last_strip_padded_to_full_height_is_read_and_patched(tmp_path: Path) -> None:
