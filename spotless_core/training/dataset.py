@@ -28,7 +28,7 @@ SPECK_SIGMAS, LARGE_SIGMAS = 3.0, 2.0
 SPECK_PX, LARGE_PX = 100.0, 500.0
 """Areas of the core up to which an element is seen as a speck, and from which as something large."""
 HIDDEN_SHARE = 0.4
-FILM_SHARES = (0.28, 0.48, 0.24)
+FILM_SHARES = (0.34, 0.40, 0.26)
 """Colour negative, slide, black and white: dark dust among dark picture detail takes longest to learn."""
 TRUTH_FRACTION = 0.35
 """A pixel belongs to an element where the element's alpha reaches this fraction of its peak."""
@@ -191,7 +191,7 @@ def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
     if rng.random() < 0.5:
         window = window[:, ::-1]
     window = np.ascontiguousarray(np.rot90(window, int(rng.integers(4))) if rng.random() < 0.3 else window)
-    if rng.random() < 0.2:
+    if rng.random() < 0.35:
         window = add_lookalikes(rng, window)
     scale = side / source
     grey = window.astype(np.float32) / np.float32(255)

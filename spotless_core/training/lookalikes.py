@@ -20,17 +20,8 @@ LETTERS = "ABCDEFGHKLMNPRSTUVWXYZabcdefghiklmnoprstuvwxyz0123456789.,-:!"
 def add_lookalikes(rng: Rng, grey: Photo) -> Photo:
     """Return a copy of `grey` (uint8 H×W) with one random kind of lookalike drawn in."""
     grey = grey.copy()
-    kind = rng.choice(
-        ["points", "wires", "text", "rain", "border", "perforations"], p=[0.25, 0.25, 0.2, 0.1, 0.12, 0.08]
-    )
-    {
-        "points": _points,
-        "wires": _wires,
-        "text": _text,
-        "rain": _rain,
-        "border": _border,
-        "perforations": _perforations,
-    }[str(kind)](rng, grey)
+    draw = LOOKALIKES[int(rng.choice(len(LOOKALIKES), p=SHARES))]
+    draw(rng, grey)
     return grey
 
 
@@ -115,3 +106,19 @@ def _perforations(rng: Rng, grey: Photo) -> None:
     size, pitch = int(rng.integers(16, 60)), int(rng.integers(40, 120))
     for left in range(int(rng.integers(-40, 40)), grey.shape[1], max(pitch, size + 12)):
         cv2.rectangle(grey, (left, depth // 4), (left + size, depth // 4 + size), hole, -1, cv2.LINE_AA)
+
+
+def _blobs(rng: Rng, grey: Photo) -> None:
+    """Buttons, pebbles, lamps, holes: round things of the picture, as soft as the picture."""
+    layer = np.zeros_like(grey)
+    for _ in range(int(rng.integers(3, 20))):
+        centre = (int(rng.integers(grey.shape[1])), int(rng.integers(grey.shape[0])))
+        axes = (int(rng.integers(2, 14)), int(rng.integers(2, 9)))
+        value = int(rng.uniform(70, 255))
+        cv2.ellipse(layer, centre, axes, float(rng.uniform(0, 180)), 0, 360, value, -1, cv2.LINE_AA)
+    layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(0.5, 1.6))), np.uint8)
+    _blend(grey, layer, _ink(rng))
+
+
+LOOKALIKES = (_points, _blobs, _wires, _text, _rain, _border, _perforations)
+SHARES = (0.2, 0.25, 0.2, 0.12, 0.06, 0.11, 0.06)

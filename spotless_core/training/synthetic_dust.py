@@ -163,7 +163,7 @@ def _turned(rng: Rng, points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _defocused(rng: Rng, alpha: NDArray[np.float32], um_per_px: float) -> NDArray[np.float32]:
     """Blur by the element's distance from the film plane; most lie on it, some on the glass or a lifted edge."""
-    blur_um = float(rng.uniform(2, 7)) if rng.random() < 0.8 else float(rng.uniform(7, 22))
+    blur_um = float(rng.uniform(2, 6)) if rng.random() < 0.92 else float(rng.uniform(6, 20))
     sigma_px = max(blur_um / um_per_px, 0.35)
     margin = int(np.ceil(2.5 * sigma_px))
     return cv2.GaussianBlur(np.pad(alpha, margin), (0, 0), sigma_px)

@@ -23,16 +23,11 @@ def photos() -> list[np.ndarray]:
 
 @pytest.mark.parametrize("kind", list(KIND_WEIGHTS))
 def test_a_sprite_is_twice_as_large_at_twice_the_resolution(kind: str) -> None:
-    def mean_extent(um_per_px: float) -> float:
-        return float(
-            np.mean(
-                [max(draw_sprite(np.random.default_rng(seed), um_per_px, {}, kind).alpha.shape) for seed in range(40)]
-            )
-        )
+    def mean_size(um_per_px: float) -> float:
+        sprites = [draw_sprite(np.random.default_rng(seed), um_per_px, {}, kind) for seed in range(40)]
+        return float(np.mean([np.sqrt((sprite.alpha > 0.5).sum()) for sprite in sprites]))
 
-    ratio = mean_extent(20.0) / mean_extent(40.0)
-
-    assert 1.2 < ratio < 2.2  # margins of a fixed size and the largest sprite keep it from being exact
+    assert 1.5 < mean_size(4.0) / mean_size(8.0) < 2.5
 
 
 def test_a_sprites_alpha_peaks_at_one_and_fades_to_nothing_at_its_border() -> None:
