@@ -183,9 +183,10 @@ def detect_photo(
         frame = _decode(scan, lambda done: on_step("decode", done))
         encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
-        probability = _probability(frame, encoding, tools, options, on_step)
-        thresholds = thresholds_for(options.mask, tools.entry.thresholds)
-        return scan.info, probability, make_mask(probability, thresholds, options.mask, um_per_px)
+        grey = _grey(frame, encoding)
+        probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
+        thresholds = thresholds_for(options.mask, tools.entry)
+        return scan.info, probability, make_mask(probability, thresholds, options.mask, um_per_px, grey)
 
 
 def _decode(scan: ScanFile, on_progress: Callable[[float], None]) -> Samples:
@@ -212,17 +213,17 @@ def _find(
     if given_mask is not None:
         mask = read_mask(given_mask, frame.shape[:2])
         return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
-    probability = _probability(frame, encoding, tools, options, on_step)
-    return make_mask(probability, thresholds_for(options.mask, tools.entry.thresholds), options.mask, um_per_px)
+    grey = _grey(frame, encoding)
+    probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
+    return make_mask(probability, thresholds_for(options.mask, tools.entry), options.mask, um_per_px, grey)
 
 
-def _probability(
-    frame: Samples, encoding: Encoding, tools: Tools, options: RestoreOptions, on_step: OnStep
-) -> GreyImage:
+def _grey(frame: Samples, encoding: Encoding) -> GreyImage:
+    """What the detector sees: H×W float32 in [0, 1], made band by band."""
     grey = np.empty(frame.shape[:2], np.float32)
     for top in range(0, len(frame), BAND_ROWS):
         grey[top : top + BAND_ROWS] = detector_grey(frame[top : top + BAND_ROWS], encoding)
-    return tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
+    return grey
 
 
 def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], on_rows: Callable[[int], None]) -> None:

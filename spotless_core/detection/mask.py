@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spotless_core.arrays.kinds import Mask, Probability
+from spotless_core.arrays.kinds import GreyImage, Mask, Probability
 from spotless_core.arrays.masks import Shape, find_pieces, grow_mask, measure_shape, seed_and_grow
+from spotless_core.detection.evidence import fine_structure, measure, score
 from spotless_core.errors import ModelError
+from spotless_core.networks.weights import ModelEntry
 from spotless_core.options import MaskOptions
 from spotless_core.receipt import Defect
 
@@ -31,10 +33,14 @@ left to 1)."""
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """`seed`: probability that starts a defect. `grow`: probability down to which it extends."""
+    """`seed`: probability that starts a defect. `grow`: probability down to which it extends. `evidence`: least score
+    of a candidate by `weights` (detection/evidence.py), None where a model has none.
+    """
 
     seed: float
     grow: float
+    evidence: float | None = None
+    weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +56,24 @@ class MaskResult:
     left_alone: tuple[str, ...]
 
 
-def thresholds_for(options: MaskOptions, calibrated: Mapping[str, Mapping[str, float]]) -> Thresholds:
-    """Pick the calibrated thresholds of `options.sensitivity` out of a manifest entry's table."""
+def thresholds_for(options: MaskOptions, entry: ModelEntry) -> Thresholds:
+    """Pick the calibrated thresholds of `options.sensitivity` out of a manifest entry."""
     try:
-        pair = calibrated[options.sensitivity.value]
-        return Thresholds(float(pair["seed"]), float(pair["grow"]))
+        values = entry.thresholds[options.sensitivity.value]
+        return Thresholds(float(values["seed"]), float(values["grow"]), values.get("evidence"), entry.evidence or None)
     except KeyError as error:
-        raise ModelError(
-            f"the model's manifest has no thresholds for sensitivity {options.sensitivity.value}."
-        ) from error
+        sensitivity = options.sensitivity.value
+        raise ModelError(f"the model's manifest has no thresholds for sensitivity {sensitivity}.") from error
 
 
-def make_mask(probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float) -> MaskResult:
+def make_mask(
+    probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float, grey: GreyImage
+) -> MaskResult:
     """Turn `probability` (H×W float32, read only) into the mask that will be repaired.
 
-    `um_per_px`: micrometres on the film per pixel.
+    `um_per_px`: micrometres on the film per pixel. `grey`: what the detector saw, H×W float32 in [0, 1], read only.
     """
-    core, too_large = find_core(probability, thresholds, options, um_per_px)
+    core, too_large = find_core(probability, thresholds, options, um_per_px, grey)
     mask = grow_mask(core, options.grow_um / um_per_px)
     defects = describe_defects(mask, probability, um_per_px)
     notes = (f"{too_large} candidates over the size caps were left alone",) if too_large else ()
@@ -74,13 +81,14 @@ def make_mask(probability: Probability, thresholds: Thresholds, options: MaskOpt
 
 
 def find_core(
-    probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float
+    probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float, grey: GreyImage
 ) -> tuple[Mask, int]:
     """Select the candidates that are defects: their pixels before growth (H×W bool), and how many were over a cap."""
     pieces = find_pieces(seed_and_grow(probability, thresholds.seed, thresholds.grow))
     min_area = max(np.pi / 4 * (options.min_speck_um / um_per_px) ** 2, MIN_AREA_PX)
     kept = np.zeros(len(pieces.boxes) + 1, bool)
     too_large = 0
+    fine = fine_structure(grey)
     for index, (box, area) in enumerate(zip(pieces.boxes, pieces.areas, strict=True)):
         if area < min_area:
             continue
@@ -89,9 +97,12 @@ def find_core(
         shape = measure_shape(piece)
         if _is_over_cap(shape, options, um_per_px):
             too_large += 1
-            continue
-        mean = float(probability[place][piece].mean())
-        kept[index + 1] = mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)
+        elif thresholds.evidence is not None and thresholds.weights is not None:
+            features = measure(pieces.labels, index + 1, box, shape, probability, grey, fine)
+            kept[index + 1] = score(features, thresholds.weights) >= thresholds.evidence
+        else:
+            mean = float(probability[place][piece].mean())
+            kept[index + 1] = mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)
     core: Mask = kept[pieces.labels]
     return core, too_large
 

@@ -8,7 +8,7 @@ import hashlib
 import pickle
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class ModelEntry:
     shape: Mapping[str, int]
     input: Mapping[str, int]
     thresholds: Mapping[str, Mapping[str, float]]
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 def default_models_folder() -> Path:
@@ -60,6 +61,7 @@ def read_manifest(folder: Path) -> dict[str, ModelEntry]:
                 shape=entry["shape"],
                 input=entry["input"],
                 thresholds=entry.get("thresholds", {}),
+                evidence=entry.get("evidence", {}),
             )
             for name, entry in document["model"].items()
         }

@@ -19,18 +19,20 @@ from tqdm import tqdm
 
 from spotless_core.arrays.encoding import detector_grey, sense_encoding
 from spotless_core.arrays.kinds import GreyImage, Mask, Probability
-from spotless_core.arrays.masks import find_pieces, grow_mask
+from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
 from spotless_core.detection.detector import Detector
-from spotless_core.detection.mask import Thresholds, find_core, make_mask
+from spotless_core.detection.evidence import FEATURES, fine_structure, measure
+from spotless_core.detection.mask import MIN_AREA_PX, Thresholds, find_core, make_mask, thresholds_for
 from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import default_models_folder, read_manifest
-from spotless_core.options import DetectOptions, DeviceOptions, MaskOptions
+from spotless_core.options import DetectOptions, DeviceOptions, MaskOptions, Sensitivity
 from spotless_core.training import film
 from spotless_core.training.batches import real_by_kind
 from spotless_core.training.curves import sheet
 from spotless_core.training.dataset import IGNORED, Element, drop_elements, load_photos, scatter
 from spotless_core.training.export import write_manifest
 from spotless_core.training.film import FILM_TYPES, FilmType, GrainBank, Rng
+from spotless_core.training.logistic import fit_logistic
 from spotless_core.training.run_config import DetectorRun
 from spotless_core.training.synthetic_dust import RealShape, draw_sprite
 
@@ -43,10 +45,10 @@ ELEMENTS_PER_MM2 = 1.54
 SCRATCH_SHARE = 0.06
 HIT_SHARE = 0.25
 """An element counts as found when this share of its pixels is marked."""
-FALSE_PER_MP = {"low": 0.1, "normal": 0.5, "high": 2.0}
+FALSE_PER_MP = {"low": 0.3, "normal": 1.5, "high": 3.5}
 """What the sensitivities mean: the most false objects per megapixel allowed on the calibration frames."""
-SEEDS = (0.5, 0.65, 0.75, 0.83, 0.89, 0.93, 0.955, 0.97, 0.98, 0.988)
-GROWS = (0.2, 0.3, 0.45)
+SEED_PROBABILITY, GROW_PROBABILITY = 0.3, 0.15
+"""Low on purpose: what is a defect is decided by the evidence of the whole candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Frame:
     truth: NDArray[np.uint8]
     elements: list[Element]
     probability: NDArray[np.float16]
+    clean_grey: GreyImage
     clean_probability: NDArray[np.float16]
 
 
@@ -102,12 +105,15 @@ def evaluate_detector(run: DetectorRun, report: Path, models: Path | None, *, ca
     frames = list(make_frames(run, detector))
     chosen_on = [frame for frame in frames if frame.photo % 2 == 0]
     scored_on = [frame for frame in frames if frame.photo % 2 == 1]
-    thresholds = {name: Thresholds(pair["seed"], pair["grow"]) for name, pair in entry.thresholds.items()}
+    thresholds = {name: thresholds_for(MaskOptions(sensitivity=Sensitivity(name)), entry) for name in entry.thresholds}
     if calibrate:
-        thresholds = choose_thresholds(chosen_on)
+        weights, levels = calibrate_evidence(chosen_on)
+        thresholds = {
+            name: Thresholds(SEED_PROBABILITY, GROW_PROBABILITY, level, weights) for name, level in levels.items()
+        }
         shape = (entry.shape["width"], entry.shape["depth"], entry.shape["fold"])
-        pairs = {name: (pair.seed, pair.grow) for name, pair in thresholds.items()}
-        write_manifest(folder, entry.sha256, shape, pairs, run.steps)
+        values = {name: (SEED_PROBABILITY, GROW_PROBABILITY, level) for name, level in levels.items()}
+        write_manifest(folder, entry.sha256, shape, values, run.steps, weights)
     result = {
         "weights": entry.sha256,
         "thresholds": {name: asdict(pair) for name, pair in thresholds.items()},
@@ -147,7 +153,20 @@ def make_frames(run: DetectorRun, detector: Detector) -> list[Frame]:
             greys.append(detector_grey(samples, sense_encoding(samples, 16, is_min_white=False)))
             probabilities.append(detector.detect(greys[-1], DetectOptions()).astype(np.float16))
         name = f"photo {index}, {film_type.name}, {dpi} dpi"
-        frames.append(Frame(name, index, film_type.name, dpi, greys[0], truth, elements, *probabilities))
+        frames.append(
+            Frame(
+                name,
+                index,
+                film_type.name,
+                dpi,
+                greys[0],
+                truth,
+                elements,
+                probabilities[0],
+                greys[1],
+                probabilities[1],
+            )
+        )
     return frames
 
 
@@ -213,14 +232,15 @@ def count_frame(frame: Frame, core: Mask, counts: Counts) -> tuple[list[tuple[in
     return misses, false_alarms
 
 
-def _core(probability: NDArray[np.float16], thresholds: Thresholds, dpi: int) -> Mask:
-    return find_core(probability.astype(np.float32), thresholds, MaskOptions(), 25400 / dpi)[0]
+def _core(frame: Frame, thresholds: Thresholds) -> Mask:
+    probability = frame.probability.astype(np.float32)
+    return find_core(probability, thresholds, MaskOptions(), 25400 / frame.dpi, frame.grey)[0]
 
 
 def _counts(frames: Sequence[Frame], thresholds: Thresholds) -> Counts:
     counts = Counts()
     for frame in frames:
-        count_frame(frame, _core(frame.probability, thresholds, frame.dpi), counts)
+        count_frame(frame, _core(frame, thresholds), counts)
     return counts
 
 
@@ -228,29 +248,43 @@ def _scores(frames: Sequence[Frame], thresholds: Thresholds) -> dict[str, float]
     return {name: round(value, 4) for name, value in _counts(frames, thresholds).scores().items()}
 
 
-def choose_thresholds(frames: Sequence[Frame]) -> dict[str, Thresholds]:
-    """For each sensitivity the pair with the best F1 among those within its limit of false objects per megapixel.
+def calibrate_evidence(frames: Sequence[Frame]) -> tuple[dict[str, float], dict[str, float]]:
+    """Fit the weights of the evidence on the frames' candidates; per sensitivity the least score within its limit.
 
-    Where no pair is within a limit, the strictest pair is taken: rather too little than too much.
+    A candidate is right if it touches visible dust, wrong if it touches nothing that fell; others do not count.
     """
-    scored = []
-    for seed in SEEDS:
-        for grow in GROWS:
-            if grow < seed:
-                scores = _counts(frames, Thresholds(seed, grow)).scores()
-                scored.append((scores["f1"], scores["false_per_mp"], Thresholds(seed, grow)))
-    chosen = {}
+    measured, right = [], []
+    for frame in frames:
+        probability = frame.probability.astype(np.float32)
+        pieces = find_pieces(seed_and_grow(probability, SEED_PROBABILITY, GROW_PROBABILITY))
+        fine = fine_structure(frame.grey)
+        near_dust, counted = grow_mask(frame.truth == 1, 1.5), frame.truth != IGNORED
+        for index, box in enumerate(pieces.boxes):
+            place = np.s_[box[0] : box[2], box[1] : box[3]]
+            piece: Mask = pieces.labels[place] == index + 1
+            is_right = bool(near_dust[place][piece].any())
+            if piece.sum() < MIN_AREA_PX or not (is_right or counted[place][piece].all()):
+                continue
+            shape = measure_shape(piece)
+            measured.append(measure(pieces.labels, index + 1, box, shape, probability, frame.grey, fine))
+            right.append(is_right)
+    features, targets = np.array(measured), np.array(right)
+    weights = np.round(fit_logistic(features, targets), 4)  # as they will stand in the manifest
+    scores = np.sort((features @ weights)[~targets])[::-1]  # of the wrong ones, highest first
+    megapixels = sum(frame.grey.size for frame in frames) / 1e6
+    levels = {}
     for name, limit in FALSE_PER_MP.items():
-        within = [(f1, pair) for f1, false, pair in scored if false <= limit]
-        best = max(within, key=lambda item: item[0])[1] if within else min(scored, key=lambda item: item[1])[2]
-        chosen[name] = best
-    return chosen
+        allowed = int(limit * megapixels)
+        level = scores[allowed] if allowed < len(scores) else scores[-1] if len(scores) else 0.0
+        levels[name] = round(float(level) + 2e-4, 4)
+    return {name: float(value) for name, value in zip(FEATURES, weights, strict=True)}, levels
 
 
 def _clean_scores(frames: Sequence[Frame], thresholds: Thresholds) -> dict[str, float]:
     coverages, largest = [], []
     for frame in frames:
-        found = make_mask(frame.clean_probability.astype(np.float32), thresholds, MaskOptions(), 25400 / frame.dpi)
+        probability = frame.clean_probability.astype(np.float32)
+        found = make_mask(probability, thresholds, MaskOptions(), 25400 / frame.dpi, frame.clean_grey)
         coverages.append(found.coverage)
         largest.append(max((defect.area_px for defect in found.defects), default=0))
     good = np.mean([c <= 0.0003 and area <= 40 for c, area in zip(coverages, largest, strict=True)])
@@ -301,7 +335,7 @@ def draw_worst(frames: Sequence[Frame], thresholds: Thresholds, report: Path, co
     """Write sheets of crops round missed elements and false objects: grey, truth, probability."""
     lists: dict[str, list[tuple[float, Frame, tuple[int, int]]]] = {"misses": [], "false_alarms": []}
     for frame in frames:
-        misses, false_alarms = count_frame(frame, _core(frame.probability, thresholds, frame.dpi), Counts())
+        misses, false_alarms = count_frame(frame, _core(frame, thresholds), Counts())
         for name, centres in (("misses", misses), ("false_alarms", false_alarms)):
             lists[name] += [(float(frame.probability[centre]), frame, centre) for centre in centres]
     for name, found in lists.items():

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -64,9 +65,17 @@ def export_inpainter(run: InpainterRun, models: Path) -> Path:
 
 
 def write_manifest(
-    models: Path, sha256: str, shape: tuple[int, int, int], thresholds: dict[str, tuple[float, float]], steps: int
+    models: Path,
+    sha256: str,
+    shape: tuple[int, int, int],
+    thresholds: Mapping[str, tuple[float, ...]],
+    steps: int,
+    evidence: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    """Write the detector's entry of `manifest.toml` in `models`; other networks' entries stay."""
+    """Write the detector's entry of `manifest.toml` in `models`; other networks' entries stay.
+
+    `thresholds`: per sensitivity (seed, grow) or (seed, grow, evidence), the latter with the weights `evidence`.
+    """
     width, depth, fold = shape
     multiple = fold * 2**depth
     command = "python -m spotless_core.training detector --config config/training/detector.toml"
@@ -80,7 +89,11 @@ def write_manifest(
             "licence": LICENCE,
             "shape": {"width": width, "depth": depth, "fold": fold},
             "input": {"channels": 1, "multiple": multiple, "smallest_px": multiple},
-            "thresholds": {name: {"seed": seed, "grow": grow} for name, (seed, grow) in thresholds.items()},
+            **({"evidence": evidence} if evidence else {}),
+            "thresholds": {
+                name: dict(zip(("seed", "grow", "evidence"), values, strict=False))
+                for name, values in thresholds.items()
+            },
         },
     )
 

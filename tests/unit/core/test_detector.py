@@ -31,15 +31,32 @@ def test_specks_are_found_wherever_they_lie(detector: Detector) -> None:
     assert probability[~mask].max() < 0.1
 
 
-def test_tiled_and_whole_agree() -> None:
-    torch.manual_seed(5)
-    detector = Detector(UNet(UNetShape(4, 1, 1)), CPU)
+def test_tiled_and_whole_agree(detector: Detector) -> None:
     picture = draw_picture(256, 320)
+    add_specks(picture, 9)
 
     whole = detector.detect(picture, DetectOptions(tile_px=1024, stride_px=512))
     tiled = detector.detect(picture, DetectOptions(tile_px=128, stride_px=32))
 
     assert np.abs(whole - tiled)[16:-16, 16:-16].max() < 0.02
+
+
+def test_overlapping_tiles_and_a_single_tile_see_the_film_in_four_orientations() -> None:
+    torch.manual_seed(5)
+    detector = Detector(UNet(UNetShape(4, 1, 1)), CPU)
+    picture = draw_picture(256, 256)
+
+    alone = detector.detect(picture, DetectOptions(tile_px=256, stride_px=128))
+    mirrored = detector.detect(np.ascontiguousarray(picture[::-1, ::-1]), DetectOptions(tile_px=256, stride_px=128))
+    views: list[bytes] = []
+    plain = detector._tile
+    detector._tile = lambda tile, dtype: (views.append(tile.tobytes()), plain(tile, dtype))[1]  # type: ignore[method-assign]
+    flat = np.tile(picture[:128, :128], (3, 3))  # every tile shows the same film
+    detector.detect(flat, DetectOptions(tile_px=128, stride_px=128))
+
+    assert np.abs(alone - mirrored[::-1, ::-1]).max() < 1e-5
+    assert len(views) == 9
+    assert len(set(views)) == 4
 
 
 def test_progress_ends_at_one_and_never_falls(detector: Detector) -> None:

@@ -1,16 +1,21 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
-from spotless_core.detection.mask import Thresholds, describe_defects, make_mask, thresholds_for
+from spotless_core.detection.evidence import FEATURES, fine_structure, measure, score
+from spotless_core.detection.mask import Thresholds, describe_defects, find_core, make_mask, thresholds_for
 from spotless_core.detection.scale import micrometres_per_pixel
 from spotless_core.errors import ModelError, OptionsError
+from spotless_core.networks.weights import ModelEntry
 from spotless_core.options import FilmFormat, MaskOptions, Sensitivity
 from spotless_core.photo import ScanInfo
 
 THRESHOLDS = Thresholds(seed=0.8, grow=0.4)
 UM = 6.35  # 4000 dpi
+GREY = np.full((300, 400), 0.5, np.float32)
 
 
 def probability(*discs: tuple[int, int, int, float]) -> np.ndarray:
@@ -23,7 +28,7 @@ def probability(*discs: tuple[int, int, int, float]) -> np.ndarray:
 
 
 def test_a_piece_without_a_seed_is_not_marked() -> None:
-    found = make_mask(probability((50, 50, 5, 0.7), (150, 150, 5, 0.95)), THRESHOLDS, MaskOptions(), UM)
+    found = make_mask(probability((50, 50, 5, 0.7), (150, 150, 5, 0.95)), THRESHOLDS, MaskOptions(), UM, GREY)
 
     assert len(found.defects) == 1
     assert found.core[150, 150]
@@ -42,7 +47,7 @@ def test_a_defect_extends_down_to_the_growing_threshold() -> None:
 def test_the_penumbra_is_inside_the_mask() -> None:
     options = MaskOptions(grow_um=3 * UM)
 
-    found = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, options, UM)
+    found = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, options, UM, GREY)
 
     assert found.mask[100, 108]
     assert not found.mask[100, 110]
@@ -53,11 +58,11 @@ def test_grain_smaller_than_the_floor_is_left_alone() -> None:
     field = probability()
     field[40, 40:43] = 0.99
 
-    assert make_mask(field, THRESHOLDS, MaskOptions(), UM).defects == ()
+    assert make_mask(field, THRESHOLDS, MaskOptions(), UM, GREY).defects == ()
 
 
 def test_a_speck_over_the_size_cap_is_left_alone_and_noted() -> None:
-    found = make_mask(probability((150, 200, 70, 0.99)), THRESHOLDS, MaskOptions(max_speck_um=700), UM)
+    found = make_mask(probability((150, 200, 70, 0.99)), THRESHOLDS, MaskOptions(max_speck_um=700), UM, GREY)
 
     assert found.coverage == 0
     assert "size caps" in found.left_alone[0]
@@ -69,7 +74,7 @@ def test_a_long_weak_line_must_earn_more_than_a_weak_speck() -> None:
     field[200, 10:390] = field[201, 10:390] = 0.5
     field[200, 100] = 0.9
 
-    found = make_mask(field, THRESHOLDS, MaskOptions(), UM)
+    found = make_mask(field, THRESHOLDS, MaskOptions(), UM, GREY)
 
     assert [d.kind for d in found.defects] == ["speck"]
 
@@ -78,7 +83,7 @@ def test_a_strong_long_line_is_a_scratch_with_its_length_on_film() -> None:
     field = probability()
     field[200:202, 10:390] = 0.97
 
-    (scratch,) = make_mask(field, THRESHOLDS, MaskOptions(grow_um=0), UM).defects
+    (scratch,) = make_mask(field, THRESHOLDS, MaskOptions(grow_um=0), UM, GREY).defects
 
     assert scratch.kind == "scratch"
     assert scratch.length_um == pytest.approx(380 * UM, rel=0.01)
@@ -86,14 +91,14 @@ def test_a_strong_long_line_is_a_scratch_with_its_length_on_film() -> None:
 
 
 def test_the_same_piece_has_the_same_size_on_film_at_any_resolution() -> None:
-    fine = make_mask(probability((100, 100, 10, 0.95)), THRESHOLDS, MaskOptions(grow_um=0), 25400 / 4800)
-    coarse = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, MaskOptions(grow_um=0), 25400 / 2400)
+    fine = make_mask(probability((100, 100, 10, 0.95)), THRESHOLDS, MaskOptions(grow_um=0), 25400 / 4800, GREY)
+    coarse = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, MaskOptions(grow_um=0), 25400 / 2400, GREY)
 
     assert fine.defects[0].length_um == pytest.approx(coarse.defects[0].length_um, rel=0.06)
 
 
 def test_a_clean_frame_gives_an_empty_mask() -> None:
-    found = make_mask(probability(), THRESHOLDS, MaskOptions(), UM)
+    found = make_mask(probability(), THRESHOLDS, MaskOptions(), UM, GREY)
 
     assert found.coverage == 0
     assert not found.mask.any()
@@ -133,11 +138,44 @@ def test_a_diagonal_line_is_measured_along_itself() -> None:
 
 
 def test_thresholds_follow_the_sensitivity() -> None:
-    table = {"normal": {"seed": 0.9, "grow": 0.5}}
+    entry = ModelEntry("detector", Path(), "", "", {}, {}, {"normal": {"seed": 0.9, "grow": 0.5}})
 
-    assert thresholds_for(MaskOptions(), table) == Thresholds(0.9, 0.5)
+    assert thresholds_for(MaskOptions(), entry) == Thresholds(0.9, 0.5)
     with pytest.raises(ModelError, match="sensitivity high"):
-        thresholds_for(MaskOptions(sensitivity=Sensitivity.HIGH), table)
+        thresholds_for(MaskOptions(sensitivity=Sensitivity.HIGH), entry)
+
+
+def test_a_candidate_in_texture_needs_more_than_one_on_smooth_film() -> None:
+    rng = np.random.default_rng(1)
+    grey = rng.normal(0.5, 0.01, (300, 400)).astype(np.float32)
+    grey[:, 200:] = rng.normal(0.5, 0.12, (300, 200)).astype(np.float32)
+    field = probability((150, 100, 6, 0.7), (150, 300, 6, 0.7))
+    grey[field > 0.5] = 0.8
+    weights = dict.fromkeys(FEATURES, 0.0) | {"probability": 1.0, "texture": -2.0, "bias": -5.0}
+
+    core, _ = find_core(field, Thresholds(0.3, 0.2, 0.0, weights), MaskOptions(), UM, grey)
+
+    assert core[150, 100]
+    assert not core[150, 300]
+
+
+def test_the_features_of_a_candidate_are_its_form_and_its_surroundings() -> None:
+    field = probability((150, 200, 6, 0.9))
+    grey = np.full((300, 400), 0.3, np.float32)
+    grey[field > 0.5] = 0.7
+    pieces = find_pieces(field > 0.5)
+    box = pieces.boxes[0]
+    shape = measure_shape(pieces.labels[box[0] : box[2], box[1] : box[3]] == 1)
+
+    features = dict(
+        zip(FEATURES, measure(pieces.labels, 1, box, shape, field, grey, fine_structure(grey)), strict=True)
+    )
+
+    assert features["probability"] == pytest.approx(np.log(9), abs=0.01)
+    assert features["area"] == pytest.approx(np.log(pieces.areas[0]))
+    assert features["texture"] == pytest.approx(np.log(0.01), abs=0.01)
+    assert features["contrast"] == pytest.approx(np.log(0.41), abs=0.01)
+    assert score(np.array(list(features.values())), dict.fromkeys(FEATURES, 0.0) | {"bias": 2.0}) == 2.0
 
 
 def test_a_negative_size_is_refused_with_its_key() -> None:

@@ -8,13 +8,15 @@ import torch
 from drawing import draw_picture
 from PIL import Image
 
-from spotless_core.detection.mask import Thresholds
+from spotless_core.detection.mask import Thresholds, find_core
 from spotless_core.errors import MissingInputError, ModelError, OptionsError
 from spotless_core.networks.weights import read_manifest
+from spotless_core.options import MaskOptions
 from spotless_core.training.checkpoint import load_checkpoint, save_checkpoint
 from spotless_core.training.cli import main
 from spotless_core.training.dataset import IGNORED, Element
-from spotless_core.training.evaluate import Counts, Frame, choose_thresholds, count_frame
+from spotless_core.training.evaluate import FALSE_PER_MP, Counts, Frame, calibrate_evidence, count_frame
+from spotless_core.training.logistic import fit_logistic
 from spotless_core.training.loop import learning_rate, train_detector
 from spotless_core.training.losses import dice_bce_loss
 from spotless_core.training.run_config import DetectorRun, read_run
@@ -180,7 +182,8 @@ def test_the_preview_command_writes_a_sheet(run: DetectorRun, tmp_path: Path) ->
 
 def frame_with(truth: np.ndarray, probability: np.ndarray, elements: list[Element]) -> Frame:
     half = probability.astype(np.float16)
-    return Frame("f", 0, "slide", 4000, np.zeros(truth.shape, np.float32), truth, elements, half, half)
+    grey = np.zeros(truth.shape, np.float32)
+    return Frame("f", 0, "slide", 4000, grey, truth, elements, half, grey, half)
 
 
 def test_scores_count_pixels_objects_and_false_alarms() -> None:
@@ -203,18 +206,46 @@ def test_scores_count_pixels_objects_and_false_alarms() -> None:
     assert false_alarms == [(32, 72)]
 
 
-def test_thresholds_keep_false_objects_within_each_sensitivitys_limit() -> None:
-    truth = np.zeros((1000, 1000), np.uint8)
-    probability = np.zeros(truth.shape, np.float32)
-    truth[100:110, 100:110] = 1
-    probability[100:110, 100:110] = 0.985
-    for i in range(5):  # five false objects of 0.75 on one megapixel
-        probability[500:506, 100 * i : 100 * i + 6] = 0.75
-    frames = [frame_with(truth, probability, [Element("dust", (100, 100, 110, 110), True)])]
+def test_calibrated_levels_keep_false_objects_within_each_sensitivitys_limit() -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(3):
+        truth = np.zeros((1000, 1000), np.uint8)
+        probability = np.zeros(truth.shape, np.float32)
+        elements = []
+        for i in range(40):  # right ones are surer than wrong ones, with some overlap
+            row, column, is_dust = 20 + 24 * i, int(rng.integers(20, 900)), i % 2 == 0
+            probability[row : row + 6, column : column + 6] = np.clip(
+                rng.normal(0.9 if is_dust else 0.6, 0.08), 0, 0.99
+            )
+            if is_dust:
+                truth[row : row + 6, column : column + 6] = 1
+                elements.append(Element("dust", (row, column, row + 6, column + 6), True))
+        frames.append(frame_with(truth, probability, elements))
 
-    chosen = choose_thresholds(frames)
+    weights, levels = calibrate_evidence(frames)
 
-    assert all(isinstance(pair, Thresholds) and 0.75 < pair.seed < 0.985 for pair in chosen.values())
+    assert weights["probability"] > 0
+    assert levels["low"] >= levels["normal"] >= levels["high"]
+    for name, level in levels.items():
+        counts = Counts()
+        for frame in frames:
+            thresholds = Thresholds(0.3, 0.15, level, weights)
+            core, _ = find_core(frame.probability.astype(np.float32), thresholds, MaskOptions(), 6.35, frame.grey)
+            count_frame(frame, core, counts)
+        assert counts.scores()["false_per_mp"] <= FALSE_PER_MP[name]
+        assert counts.scores()["object_recall"] > 0.5
+
+
+def test_logistic_weights_separate_what_can_be_separated() -> None:
+    rng = np.random.default_rng(0)
+    features = np.stack([rng.normal(0, 1, 500), np.ones(500)], axis=1)
+    targets = features[:, 0] + rng.normal(0, 0.3, 500) > 0.5
+
+    weights = fit_logistic(features, targets)
+
+    assert ((features @ weights > 0) == targets).mean() > 0.9
+    assert -weights[1] / weights[0] == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_missing_training_package_is_named_with_the_extra(
