@@ -15,7 +15,7 @@ import numpy as np
 from spotless_core.arrays.encoding import Encoding, detector_grey, sense_encoding
 from spotless_core.arrays.kinds import GreyImage, Mask, Samples
 from spotless_core.detection.detector import Detector
-from spotless_core.detection.mask import MaskResult, describe_defects, make_mask, thresholds_for
+from spotless_core.detection.mask import MaskResult, cautious_if_coarse, describe_defects, make_mask, thresholds_for
 from spotless_core.detection.scale import micrometres_per_pixel
 from spotless_core.errors import ModelError, OutputError
 from spotless_core.image_io.mask_png import read_mask, write_mask
@@ -185,8 +185,9 @@ def detect_photo(
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
         grey = _grey(frame, encoding)
         probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
-        thresholds = thresholds_for(options.mask, tools.entry)
-        return scan.info, probability, make_mask(probability, thresholds, options.mask, um_per_px, grey)
+        mask_options, _ = cautious_if_coarse(options.mask, um_per_px)
+        thresholds = thresholds_for(mask_options, tools.entry)
+        return scan.info, probability, make_mask(probability, thresholds, mask_options, um_per_px, grey)
 
 
 def _decode(scan: ScanFile, on_progress: Callable[[float], None]) -> Samples:
@@ -215,7 +216,9 @@ def _find(
         return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
     grey = _grey(frame, encoding)
     probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
-    return make_mask(probability, thresholds_for(options.mask, tools.entry), options.mask, um_per_px, grey)
+    mask_options, note = cautious_if_coarse(options.mask, um_per_px)
+    found = make_mask(probability, thresholds_for(mask_options, tools.entry), mask_options, um_per_px, grey)
+    return replace(found, left_alone=(*found.left_alone, *([note] if note else [])))
 
 
 def _grey(frame: Samples, encoding: Encoding) -> GreyImage:

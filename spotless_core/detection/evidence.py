@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from spotless_core.arrays.kinds import Box, FloatImage, GreyImage, Mask, Probability
 from spotless_core.arrays.masks import Shape
 
-FEATURES = ("probability", "area", "elongation", "texture", "grain", "contrast", "bias")
+FEATURES = ("probability", "area", "elongation", "texture", "grain", "contrast", "company", "bias")
 MARGIN_PX = 12
 """How far around a candidate its surroundings are looked at."""
 GAP = np.ones((7, 7), np.uint8)
 """Its soft rim, 3 px, belongs to neither."""
 FINE_SIGMA_PX = 3.0
 LOWEST, HIGHEST = 1e-3, 1 - 1e-3
+COMPANY_FLOOR = 0.01
+MAX_LINE_COMPANY = 0.03
+"""A hair lies alone: a line with more of its own tone around it than this share is a twig, a wire, a letter."""
 
 
 def fine_structure(grey: GreyImage) -> FloatImage:
@@ -56,9 +59,24 @@ def measure(
             np.log((float(ring.std()) if ring.size else 0.0) + 0.01),
             np.log((float(fine[place][around].std()) if ring.size else 0.0) + 0.005),
             np.log(contrast + 0.01),
+            np.log(_company(float(grey[place][piece].mean()), ring) + COMPANY_FLOOR),
             1.0,
         ]
     )
+
+
+def is_lonely(features: NDArray[np.float64]) -> bool:
+    """Tell whether hardly anything around a candidate has its tone."""
+    return bool(np.exp(features[FEATURES.index("company")]) - COMPANY_FLOOR <= MAX_LINE_COMPANY)
+
+
+def _company(tone: float, ring: NDArray[np.float32]) -> float:
+    """Share of the surroundings that is nearer to the candidate's tone than to their own middle."""
+    if not ring.size:
+        return 1.0
+    middle = float(np.median(ring))
+    border = (tone + middle) / 2
+    return float((ring > border).mean() if tone > middle else (ring < border).mean())
 
 
 def score(features: NDArray[np.float64], weights: Mapping[str, float]) -> float:

@@ -6,22 +6,26 @@ threshold is relative to the frame: a clean frame gives an empty mask.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from spotless_core.arrays.kinds import GreyImage, Mask, Probability
 from spotless_core.arrays.masks import Shape, find_pieces, grow_mask, measure_shape, seed_and_grow
-from spotless_core.detection.evidence import fine_structure, measure, score
+from spotless_core.detection.evidence import fine_structure, is_lonely, measure, score
 from spotless_core.errors import ModelError
 from spotless_core.networks.weights import ModelEntry
-from spotless_core.options import MaskOptions
+from spotless_core.options import MaskOptions, Sensitivity
 from spotless_core.receipt import Defect
 
 ELONGATED = 3.0
 """Length over stroke width from which a piece is a hair or a scratch, not a speck."""
 STRAIGHT_SPAN = 0.12
 """A scratch's rectangle is at most this wide for its length; hairs bend."""
+LINE_UM = 150.0
+"""Elongated pieces from this length on must lie alone."""
+COARSEST_UM_PER_PX = 25400 / 2000
+"""Thresholds were calibrated at 2400 and 4000 dpi."""
 MIN_AREA_PX = 4
 """Smaller pieces are noise at any resolution."""
 PROOF_FULL_UM = 1500.0
@@ -66,6 +70,17 @@ def thresholds_for(options: MaskOptions, entry: ModelEntry) -> Thresholds:
         raise ModelError(f"the model's manifest has no thresholds for sensitivity {sensitivity}.") from error
 
 
+def cautious_if_coarse(options: MaskOptions, um_per_px: float) -> tuple[MaskOptions, str]:
+    """Return `options` at low sensitivity, and a note, for a scan coarser than the thresholds were calibrated on.
+
+    There a twig, a nail or a letter is as thin and as sharp as a hair or a speck on the film.
+    """
+    if um_per_px <= COARSEST_UM_PER_PX or options.sensitivity is Sensitivity.LOW:
+        return options, ""
+    note = f"{25400 / um_per_px:.0f} dpi is coarser than the detector was calibrated on: low sensitivity was used"
+    return replace(options, sensitivity=Sensitivity.LOW), note
+
+
 def make_mask(
     probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float, grey: GreyImage
 ) -> MaskResult:
@@ -99,7 +114,9 @@ def find_core(
             too_large += 1
         elif thresholds.evidence is not None and thresholds.weights is not None:
             features = measure(pieces.labels, index + 1, box, shape, probability, grey, fine)
-            kept[index + 1] = score(features, thresholds.weights) >= thresholds.evidence
+            is_line = shape.length >= ELONGATED * shape.stroke and shape.length * um_per_px >= LINE_UM
+            is_sure = score(features, thresholds.weights) >= thresholds.evidence
+            kept[index + 1] = is_sure and (is_lonely(features) or not is_line)
         else:
             mean = float(probability[place][piece].mean())
             kept[index + 1] = mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)

@@ -21,8 +21,16 @@ from spotless_core.arrays.encoding import detector_grey, sense_encoding
 from spotless_core.arrays.kinds import GreyImage, Mask, Probability
 from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
 from spotless_core.detection.detector import Detector
-from spotless_core.detection.evidence import FEATURES, fine_structure, measure
-from spotless_core.detection.mask import MIN_AREA_PX, Thresholds, find_core, make_mask, thresholds_for
+from spotless_core.detection.evidence import FEATURES, fine_structure, is_lonely, measure
+from spotless_core.detection.mask import (
+    ELONGATED,
+    LINE_UM,
+    MIN_AREA_PX,
+    Thresholds,
+    find_core,
+    make_mask,
+    thresholds_for,
+)
 from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import default_models_folder, read_manifest
 from spotless_core.options import DetectOptions, DeviceOptions, MaskOptions, Sensitivity
@@ -45,7 +53,7 @@ ELEMENTS_PER_MM2 = 1.54
 SCRATCH_SHARE = 0.06
 HIT_SHARE = 0.25
 """An element counts as found when this share of its pixels is marked."""
-FALSE_PER_MP = {"low": 0.3, "normal": 1.5, "high": 3.5}
+FALSE_PER_MP = {"low": 0.2, "normal": 1.0, "high": 3.5}
 """What the sensitivities mean: the most false objects per megapixel allowed on the calibration frames."""
 SEED_PROBABILITY, GROW_PROBABILITY = 0.3, 0.15
 """Low on purpose: what is a defect is decided by the evidence of the whole candidate."""
@@ -266,7 +274,11 @@ def calibrate_evidence(frames: Sequence[Frame]) -> tuple[dict[str, float], dict[
             if piece.sum() < MIN_AREA_PX or not (is_right or counted[place][piece].all()):
                 continue
             shape = measure_shape(piece)
-            measured.append(measure(pieces.labels, index + 1, box, shape, probability, frame.grey, fine))
+            features = measure(pieces.labels, index + 1, box, shape, probability, frame.grey, fine)
+            is_line = shape.length >= ELONGATED * shape.stroke and shape.length * 25400 / frame.dpi >= LINE_UM
+            if is_line and not is_lonely(features):
+                continue
+            measured.append(features)
             right.append(is_right)
     features, targets = np.array(measured), np.array(right)
     weights = np.round(fit_logistic(features, targets), 4)  # as they will stand in the manifest

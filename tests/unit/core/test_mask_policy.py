@@ -6,7 +6,14 @@ import pytest
 
 from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
 from spotless_core.detection.evidence import FEATURES, fine_structure, measure, score
-from spotless_core.detection.mask import Thresholds, describe_defects, find_core, make_mask, thresholds_for
+from spotless_core.detection.mask import (
+    Thresholds,
+    cautious_if_coarse,
+    describe_defects,
+    find_core,
+    make_mask,
+    thresholds_for,
+)
 from spotless_core.detection.scale import micrometres_per_pixel
 from spotless_core.errors import ModelError, OptionsError
 from spotless_core.networks.weights import ModelEntry
@@ -135,6 +142,31 @@ def test_a_diagonal_line_is_measured_along_itself() -> None:
 
     assert shape.length == pytest.approx(141, rel=0.02)
     assert shape.stroke < 1
+
+
+def test_a_line_among_others_of_its_tone_is_a_twig_and_left_alone() -> None:
+    grey = np.random.default_rng(1).normal(0.8, 0.01, (300, 400)).astype(np.float32)
+    field = probability()
+    for row in (80, 220):
+        field[row : row + 4, 100:250] = 0.95
+        grey[row : row + 4, 100:250] = 0.2
+    for column in range(105, 250, 12):  # side twigs that the detector did not see
+        grey[200:240, column : column + 3] = 0.2
+    weights = dict.fromkeys(FEATURES, 0.0) | {"bias": 1.0}
+
+    core, _ = find_core(field, Thresholds(0.3, 0.2, 0.0, weights), MaskOptions(), UM, grey)
+
+    assert core[82, 150]
+    assert not core[222, 150]
+
+
+def test_a_scan_coarser_than_the_calibration_is_treated_with_caution_and_says_so() -> None:
+    fine, no_note = cautious_if_coarse(MaskOptions(), 25400 / 2400)
+    coarse, note = cautious_if_coarse(MaskOptions(), 25400 / 1200)
+
+    assert (fine.sensitivity, no_note) == (Sensitivity.NORMAL, "")
+    assert coarse.sensitivity is Sensitivity.LOW
+    assert "1200 dpi" in note
 
 
 def test_thresholds_follow_the_sensitivity() -> None:
