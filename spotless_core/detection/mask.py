@@ -22,10 +22,8 @@ ELONGATED = 3.0
 """Length over stroke width from which a piece is a hair or a scratch, not a speck."""
 STRAIGHT_SPAN = 0.12
 """A scratch's rectangle is at most this wide for its length; hairs bend."""
-LINE_UM = 150.0
-"""Elongated pieces from this length on must lie alone."""
 COARSEST_UM_PER_PX = 25400 / 2000
-"""Thresholds were calibrated at 2400 and 4000 dpi."""
+"""Thresholds were calibrated at 2400 and 4000 dpi; on coarser scans elongated pieces must lie alone."""
 MIN_AREA_PX = 4
 """Smaller pieces are noise at any resolution."""
 PROOF_FULL_UM = 1500.0
@@ -114,7 +112,7 @@ def find_core(
             too_large += 1
         elif thresholds.evidence is not None and thresholds.weights is not None:
             features = measure(pieces.labels, index + 1, box, shape, probability, grey, fine)
-            is_line = shape.length >= ELONGATED * shape.stroke and shape.length * um_per_px >= LINE_UM
+            is_line = shape.length >= ELONGATED * shape.stroke and um_per_px > COARSEST_UM_PER_PX
             is_sure = score(features, thresholds.weights) >= thresholds.evidence
             kept[index + 1] = is_sure and (is_lonely(features) or not is_line)
         else:

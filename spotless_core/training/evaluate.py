@@ -21,10 +21,8 @@ from spotless_core.arrays.encoding import detector_grey, sense_encoding
 from spotless_core.arrays.kinds import GreyImage, Mask, Probability
 from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
 from spotless_core.detection.detector import Detector
-from spotless_core.detection.evidence import FEATURES, fine_structure, is_lonely, measure
+from spotless_core.detection.evidence import FEATURES, fine_structure, measure
 from spotless_core.detection.mask import (
-    ELONGATED,
-    LINE_UM,
     MIN_AREA_PX,
     Thresholds,
     find_core,
@@ -275,9 +273,6 @@ def calibrate_evidence(frames: Sequence[Frame]) -> tuple[dict[str, float], dict[
                 continue
             shape = measure_shape(piece)
             features = measure(pieces.labels, index + 1, box, shape, probability, frame.grey, fine)
-            is_line = shape.length >= ELONGATED * shape.stroke and shape.length * 25400 / frame.dpi >= LINE_UM
-            if is_line and not is_lonely(features):
-                continue
             measured.append(features)
             right.append(is_right)
     features, targets = np.array(measured), np.array(right)

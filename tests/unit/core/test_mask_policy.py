@@ -144,7 +144,7 @@ def test_a_diagonal_line_is_measured_along_itself() -> None:
     assert shape.stroke < 1
 
 
-def test_a_line_among_others_of_its_tone_is_a_twig_and_left_alone() -> None:
+def test_on_a_coarse_scan_a_line_among_others_of_its_tone_is_a_twig_and_left_alone() -> None:
     grey = np.random.default_rng(1).normal(0.8, 0.01, (300, 400)).astype(np.float32)
     field = probability()
     for row in (80, 220):
@@ -154,7 +154,7 @@ def test_a_line_among_others_of_its_tone_is_a_twig_and_left_alone() -> None:
         grey[200:240, column : column + 3] = 0.2
     weights = dict.fromkeys(FEATURES, 0.0) | {"bias": 1.0}
 
-    core, _ = find_core(field, Thresholds(0.3, 0.2, 0.0, weights), MaskOptions(), UM, grey)
+    core, _ = find_core(field, Thresholds(0.3, 0.2, 0.0, weights), MaskOptions(), 20.0, grey)
 
     assert core[82, 150]
     assert not core[222, 150]
