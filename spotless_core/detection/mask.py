@@ -24,6 +24,7 @@ STRAIGHT_SPAN = 0.12
 """A scratch's rectangle is at most this wide for its length; hairs bend."""
 COARSEST_UM_PER_PX = 25400 / 2000
 """Thresholds were calibrated at 2400 and 4000 dpi; on coarser scans elongated pieces must lie alone."""
+MIN_GROW_PX = 1.5
 MIN_AREA_PX = 4
 """Smaller pieces are noise at any resolution."""
 PROOF_FULL_UM = 1500.0
@@ -87,7 +88,8 @@ def make_mask(
     `um_per_px`: micrometres on the film per pixel. `grey`: what the detector saw, H×W float32 in [0, 1], read only.
     """
     core, too_large = find_core(probability, thresholds, options, um_per_px, grey)
-    mask = grow_mask(core, options.grow_um / um_per_px)
+    # On a coarse scan the soft edge is the pixel grid's own: less than this leaves a ghost of the rim.
+    mask = grow_mask(core, max(options.grow_um / um_per_px, MIN_GROW_PX) if options.grow_um else 0.0)
     defects = describe_defects(mask, probability, um_per_px)
     notes = (f"{too_large} candidates over the size caps were left alone",) if too_large else ()
     return MaskResult(mask, core, defects, float(mask.mean()), notes)

@@ -61,6 +61,13 @@ def test_the_penumbra_is_inside_the_mask() -> None:
     assert (found.mask & found.core).sum() == found.core.sum()
 
 
+def test_on_a_coarse_scan_the_mask_still_takes_in_the_rim() -> None:
+    found = make_mask(probability((100, 100, 5, 0.95)), THRESHOLDS, MaskOptions(grow_um=12), 25.0, GREY)
+
+    assert found.mask[100, 106]
+    assert not found.mask[100, 108]
+
+
 def test_grain_smaller_than_the_floor_is_left_alone() -> None:
     field = probability()
     field[40, 40:43] = 0.99
