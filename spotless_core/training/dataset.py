@@ -34,6 +34,11 @@ TRUTH_FRACTION = 0.35
 """A pixel belongs to an element where the element's alpha reaches this fraction of its peak."""
 RIM_FRACTION = 0.08
 """Between this and `TRUTH_FRACTION` lies the penumbra, which counts neither way."""
+PICTURE_UM = 12.7
+"""Length on the film of one pixel of a photograph: 1,900 of them fill the 24 mm of a sharp 35 mm frame."""
+SCALES = (0.6, 3.2)
+SHARP_BLUR, SOFT_BLUR = (0.25, 0.7), (0.7, 2.0)
+"""Ranges of the Gaussian softening by lens and film, in pixels of the photograph."""
 SPRITES_PER_BANK = 1500
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 IGNORED: int = 255
@@ -52,11 +57,21 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element as it fell: its kind, box (top, left, bottom, right), and whether a person can see it."""
+    """One element as it fell: kind, box (top, left, bottom, right), and whether a person can see it.
+
+    `change`: mean change of grey over its core. `sigma`: local standard deviation of grain and texture there.
+    """
 
     kind: str
     box: tuple[int, int, int, int]
     visible: bool
+    change: float
+    sigma: float
+
+    @property
+    def contrast(self) -> float:
+        """Change in local standard deviations, what the visibility rule goes by."""
+        return self.change / max(self.sigma, 1e-6)
 
 
 def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
@@ -116,11 +131,12 @@ def drop_elements(
         place = np.s_[box[0] : box[2], box[1] : box[3]]
         before = film.from_log_exposure(log_exposure[place])
         log_exposure[place] += _density(rng, sprite.kind, film_type) * alpha
-        change = np.abs(film.from_log_exposure(log_exposure[place]) - before)
+        difference = np.abs(film.from_log_exposure(log_exposure[place]) - before)
         core = alpha >= 0.6
         if not core.any():
             continue
-        seen = visibility(float(change[core].mean()), float(sigma[place][core].mean()), float(core.sum()))
+        change, noise = float(difference[core].mean()), float(sigma[place][core].mean())
+        seen = visibility(change, noise, float(core.sum()))
         body, rim = alpha >= TRUTH_FRACTION, alpha >= RIM_FRACTION
         region = truth[place]
         if seen == "visible":
@@ -129,7 +145,7 @@ def drop_elements(
         elif seen == "unsure":
             region[rim & (region == 0)] = IGNORED
         if seen != "hidden":
-            elements.append(Element(sprite.kind, box, seen == "visible"))
+            elements.append(Element(sprite.kind, box, seen == "visible", change, noise))
     return film.from_log_exposure(log_exposure), truth, elements
 
 
@@ -167,8 +183,8 @@ def scatter(rng: Rng, count: int, height: int, width: int) -> NDArray[np.int64]:
 def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grains: GrainBank, side: int) -> Crop:
     """Draw one crop of `side` pixels: random photo, film, resolution, dust (an eighth of the crops has none)."""
     film_type = FILM_TYPES[int(rng.choice(len(FILM_TYPES), p=FILM_SHARES))]
-    _, sprites = bank[int(rng.integers(len(bank)))]
-    grey = photo_window(rng, photos[int(rng.integers(len(photos)))], side)
+    um_per_px, sprites = bank[int(rng.integers(len(bank)))]
+    grey = photo_window(rng, photos[int(rng.integers(len(photos)))], side, um_per_px)
     grey = film.random_tone(rng, grey)
     strength = float(np.exp(rng.uniform(*np.log(film_type.grain)))) * (0.2 if rng.random() < 0.12 else 1)
     grain = grains.draw(rng, grey.shape, float(rng.uniform(*film_type.grain_px)))
@@ -182,9 +198,13 @@ def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grain
     return Crop(dusty, truth)
 
 
-def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
-    """Cut a random window, turned, rescaled to `side` pixels and softened as lens and film do: float32 in [0, 1]."""
-    scale = float(np.exp(rng.uniform(np.log(0.6), np.log(2.6))))
+def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float) -> GreyImage:
+    """Cut a random window, turned, enlarged to `side` pixels as a scan at `um_per_px` shows it: float32 in [0, 1].
+
+    A photograph's pixel is about `PICTURE_UM` long on the film, and lens and film have softened it: so at 2400 dpi and
+    more the picture is softer than the dust that lies on it, which is how a person tells the two apart.
+    """
+    scale = float(np.clip(PICTURE_UM / um_per_px * np.exp(rng.uniform(-0.45, 0.35)), *SCALES))
     source = min(int(np.ceil(side / scale)), *photo.shape)
     top, left = (int(rng.integers(0, length - source + 1)) for length in photo.shape)
     window = photo[top : top + source, left : left + source]
@@ -195,7 +215,7 @@ def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int) -> GreyImage:
         window = add_lookalikes(rng, window)
     scale = side / source
     grey = window.astype(np.float32) / np.float32(255)
-    blur_px = float(rng.uniform(0, 0.55)) * scale if rng.random() < 0.8 else float(rng.uniform(0.6, 2.0)) * scale
+    blur_px = float(rng.uniform(*SHARP_BLUR) if rng.random() < 0.85 else rng.uniform(*SOFT_BLUR)) * scale
     return film.enlarge(grey, (side, side), scale, blur_px)
 
 

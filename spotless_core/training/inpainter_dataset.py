@@ -96,8 +96,8 @@ def draw_hole_crop(
 ) -> HoleCrop:
     """Draw one crop of `side` pixels: random photo, film, grain, resolution and holes."""
     film_type = FILM_TYPES[int(rng.integers(len(FILM_TYPES)))]
-    _, sprites = bank[int(rng.integers(len(bank)))]
-    picture = film.random_tone(rng, photo_window(rng, photos[int(rng.integers(len(photos)))], side))
+    um_per_px, sprites = bank[int(rng.integers(len(bank)))]
+    picture = film.random_tone(rng, photo_window(rng, photos[int(rng.integers(len(photos)))], side, um_per_px))
     strength = float(np.exp(rng.uniform(*np.log(film_type.grain)))) * (0.2 if rng.random() < 0.12 else 1)
     grain = grains.draw(rng, picture.shape, float(rng.uniform(*film_type.grain_px)))
     scanner = int(rng.integers(1 << 62))  # both pass the same scanner, with the same sharpening and noise

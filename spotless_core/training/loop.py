@@ -88,7 +88,8 @@ def _loss(network: UNet, grey: Tensor, truth: Tensor, run: DetectorRun) -> Tenso
     network.train()
     with torch.autocast(grey.device.type, torch.bfloat16):
         logits = network(grey.to(memory_format=torch.channels_last))  # N×1×side×side
-    return dice_bce_loss(logits, (truth == 1).float(), (truth != IGNORED).float(), run.hard_weight)
+    dust, counts = (truth == 1).float(), (truth != IGNORED).float()
+    return dice_bce_loss(logits, dust, counts, run.hard_weight, run.entropy_weight)
 
 
 def validate(network: torch.nn.Module, batches: list[tuple[Tensor, Tensor]], device: str) -> dict[str, float]:

@@ -41,12 +41,16 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class DetectorRun(TrainingRun):
-    """Settings of one detector run; `width`, `depth`, `fold`: the U-Net's shape."""
+    """Settings of one detector run.
+
+    `width`, `depth`, `fold`: the U-Net's shape. `hard_weight`, `entropy_weight`: of the loss (losses.py).
+    """
 
     width: int = 24
     depth: int = 4
     fold: int = 2
     hard_weight: float = 0.1
+    entropy_weight: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
