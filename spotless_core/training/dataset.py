@@ -41,6 +41,10 @@ SHARP_BLUR, SOFT_BLUR = (0.25, 0.7), (0.7, 2.0)
 """Ranges of the Gaussian softening by lens and film, in pixels of the photograph."""
 SPRITES_PER_BANK = 1500
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
+PARTICLE_DENSITY = (0.06, 1.4)
+"""Range of the optical density of dust, dirt, hairs and lint: barely veiled to opaque."""
+DENSITIES = {"scratch": (0.03, 0.6), "transport_line": (0.018, 0.155), "drying_mark": (0.02, 0.15)}
+"""The same of what is no particle. A transport line takes or gives 4 to 30 % of the light."""
 IGNORED: int = 255
 """Truth value of pixels that count neither way; 0 is clean, 1 is dust."""
 
@@ -162,12 +166,11 @@ def clipped(
 
 def _density(rng: Rng, kind: str, film_type: FilmType) -> float:
     """Signed change of log10 exposure: particles absorb, scratches add or remove density."""
-    if kind == "scratch":
-        density = float(np.exp(rng.uniform(np.log(0.03), np.log(0.6))))
-        sign = film_type.dust_sign if rng.random() < 0.5 else -film_type.dust_sign
-        return sign * density * film_type.density_gain
-    density = float(np.exp(rng.uniform(np.log(0.06), np.log(1.4))))
-    return film_type.dust_sign * density * film_type.density_gain
+    sign = film_type.dust_sign
+    if kind in {"scratch", "transport_line"}:
+        sign = sign if rng.random() < 0.5 else -sign
+    density = float(np.exp(rng.uniform(*np.log(DENSITIES.get(kind, PARTICLE_DENSITY)))))
+    return sign * density * film_type.density_gain
 
 
 def scatter(rng: Rng, count: int, height: int, width: int) -> NDArray[np.int64]:
@@ -192,10 +195,7 @@ def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grain
     count = 0 if rng.random() < 0.12 else int(rng.integers(1, 30))
     chosen = [flipped(rng, sprites[int(i)]) for i in rng.integers(0, len(sprites), count)]
     dusty, truth, _ = drop_elements(rng, clean, film_type, chosen, scatter(rng, count, side, side))
-    dusty = film.digitise(rng, dusty)
-    if rng.random() < 0.06:  # an uninverted negative that was taken for a positive
-        dusty = np.float32(1) - dusty
-    return Crop(dusty, truth)
+    return Crop(film.digitise(rng, film.recode(rng, dusty)), truth)
 
 
 def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float) -> GreyImage:

@@ -21,6 +21,8 @@ Rng: TypeAlias = np.random.Generator
 DISPLAY_GAMMA = 2.2
 BLACK_EXPOSURE = 0.004
 """Relative exposure of the deepest black: film base, flare and scanner offset keep it above zero."""
+NEGATIVE_CONTRAST = 0.65
+"""Density of a negative per unit of log exposure (the slope of its characteristic curve)."""
 GRAIN_FIELD_PX = 768
 GRAIN_FIELDS = 24
 
@@ -38,7 +40,7 @@ class FilmType:
     grain_px: tuple[float, float]
 
 
-COLOR_NEGATIVE = FilmType("color_negative", 1, 1 / 0.65, (0.008, 0.035), (0.5, 1.1))
+COLOR_NEGATIVE = FilmType("color_negative", 1, 1 / NEGATIVE_CONTRAST, (0.008, 0.035), (0.5, 1.1))
 SLIDE = FilmType("slide", -1, 1.0, (0.006, 0.028), (0.5, 1.0))
 BLACK_AND_WHITE = FilmType("black_and_white", 1, 1 / 0.7, (0.012, 0.06), (0.5, 1.3))
 FILM_TYPES = (COLOR_NEGATIVE, SLIDE, BLACK_AND_WHITE)
@@ -104,11 +106,37 @@ def from_log_exposure(log_exposure: NDArray[np.float32]) -> GreyImage:
     return np.power(np.clip(exposure, 0, 1), np.float32(1 / DISPLAY_GAMMA)).astype(np.float32)
 
 
+def recode(rng: Rng, grey: GreyImage) -> GreyImage:
+    """What the scanning program makes of the film, as the detector is then shown it: most often a gamma-coded positive.
+
+    Else: a colour negative that was inverted in density (log-coded, as arrays/encoding.py does it); a negative without
+    an orange mask that was taken for a positive, transmission T = 10^-D with D = 0.65 · log exposure; or a tone curve
+    that sensing the transfer did not quite undo. All keep [0, 1].
+    """
+    choice = rng.random()
+    if choice < 0.80:
+        return grey
+    if choice < 0.88:
+        curved: GreyImage = np.power(grey, np.float32(np.exp(rng.normal(0, 0.35))))
+        return curved
+    depth = to_log_exposure(grey) - np.float32(np.log10(BLACK_EXPOSURE))  # 0 … 2.4 over the deepest black
+    if choice < 0.94:
+        return np.clip(depth / np.float32(-np.log10(BLACK_EXPOSURE)), 0, 1)
+    transmission = np.power(np.float32(10), np.float32(-NEGATIVE_CONTRAST) * depth)
+    return np.clip(np.power(transmission, np.float32(1 / DISPLAY_GAMMA)), 0, 1)
+
+
 def digitise(rng: Rng, grey: GreyImage) -> GreyImage:
-    """What the scanner and its program add after the dust: optics, noise, sharpening with halos, JPEG, 8 bit."""
+    """What the scanner and its program add after the dust: optics, noise, resampling, sharpening with halos, JPEG,
+    8 bit; float32 in [0, 1].
+    """
     if rng.random() < 0.6:
         grey = cv2.GaussianBlur(grey, (0, 0), float(rng.uniform(0.3, 0.8)))
     grey = grey + rng.standard_normal(grey.shape, dtype=np.float32) * np.float32(rng.uniform(0.0005, 0.006))
+    if rng.random() < 0.08:  # interpolated resolution
+        factor = float(rng.uniform(0.6, 0.95))
+        small = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        grey = cv2.resize(small, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.25:
         soft = cv2.GaussianBlur(grey, (0, 0), float(rng.uniform(0.8, 2.0)))
         grey = grey + np.float32(rng.uniform(0.3, 1.5)) * (grey - soft)
@@ -117,4 +145,6 @@ def digitise(rng: Rng, grey: GreyImage) -> GreyImage:
         quality = int(rng.integers(70, 97))
         coded = cv2.imencode(".jpg", np.rint(grey * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         grey = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(255)
+    elif rng.random() < 0.2:
+        grey = np.rint(grey * np.float32(255)) / np.float32(255)
     return np.ascontiguousarray(grey, dtype=np.float32)

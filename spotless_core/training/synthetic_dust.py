@@ -20,7 +20,16 @@ from spotless_core.training.film import Rng
 
 REAL_UM_PER_PX = 7.03
 """Scale of the annotated real polygons (FilmDamageSimulator, 35 mm at 4976 px)."""
-KIND_WEIGHTS = {"dust": 0.42, "dirt": 0.20, "short_hair": 0.16, "long_hair": 0.10, "scratch": 0.12}
+KIND_WEIGHTS = {
+    "dust": 0.44,
+    "dirt": 0.20,
+    "short_hair": 0.14,
+    "long_hair": 0.08,
+    "lint": 0.02,
+    "scratch": 0.09,
+    "transport_line": 0.02,
+    "drying_mark": 0.01,
+}
 """Share of each kind in training: rare kinds are drawn more often than they fall on film, to be learned."""
 MAX_SPRITE_PX = 360
 OVERSAMPLE = 4
@@ -73,6 +82,12 @@ def draw_sprite(
         alpha = _blob(rng, um_per_px, chosen)
     elif chosen == "scratch":
         alpha = _scratch(rng, um_per_px)
+    elif chosen == "transport_line":
+        alpha = _transport_line(rng, um_per_px)
+    elif chosen == "drying_mark":
+        alpha = _drying_mark(rng, um_per_px)
+    elif chosen == "lint":
+        alpha = _lint(rng, um_per_px)
     else:
         alpha = _hair(rng, um_per_px, chosen)
     alpha = _textured(rng, _defocused(rng, alpha, um_per_px))
@@ -116,6 +131,41 @@ def _scratch(rng: Rng, um_per_px: float) -> NDArray[np.float32]:
     )
     x, y = along * np.cos(angle) - wobble * np.sin(angle), along * np.sin(angle) + wobble * np.cos(angle)
     return _stroke(np.stack([x, y], 1), max(width_um / um_per_px, 0.7), broken=rng.random() < 0.35, rng=rng)
+
+
+def _transport_line(rng: Rng, um_per_px: float) -> NDArray[np.float32]:
+    """A line along the film (either axis of the frame, within 1.5°), longer than a crop, of uneven depth."""
+    length_px = MAX_SPRITE_PX - 24
+    width_px = max(float(np.exp(rng.normal(np.log(14), 0.5))) / um_per_px, 0.7)
+    angle = float(rng.choice([0, np.pi / 2])) + float(np.clip(rng.normal(0, 0.012), -0.026, 0.026))
+    along = np.linspace(0, length_px, 48)
+    points = np.stack([along * np.cos(angle), along * np.sin(angle)], 1)
+    return _stroke(points, width_px, broken=rng.random() < 0.25, rng=rng)
+
+
+def _drying_mark(rng: Rng, um_per_px: float) -> NDArray[np.float32]:
+    """The rim a drying drop leaves, 0.2–2 mm across: a closed thin line round an almost clean middle."""
+    radius_px = min(float(np.exp(rng.uniform(np.log(100), np.log(1000)))) / um_per_px, MAX_SPRITE_PX / 2 - 24)
+    angles = np.linspace(0, 2 * np.pi, 60)
+    radius = np.full_like(angles, radius_px)
+    for harmonic in range(2, 5):
+        radius *= 1 + 0.1 * rng.normal() / harmonic * np.cos(harmonic * angles + rng.uniform(0, 6.3))
+    width_px = max(float(rng.uniform(10, 40)) / um_per_px, 0.8)
+    stretch = float(rng.uniform(0.6, 1))
+    return _stroke(np.stack([np.cos(angles) * radius, np.sin(angles) * radius * stretch], 1), width_px)
+
+
+def _lint(rng: Rng, um_per_px: float) -> NDArray[np.float32]:
+    """Two to five hairs in a tangle."""
+    kinds = rng.choice(["short_hair", "long_hair"], int(rng.integers(2, 6)), p=[0.6, 0.4])
+    hairs = [_hair(rng, um_per_px, str(kind)) for kind in kinds]
+    height, width = (max(hair.shape[axis] for hair in hairs) for axis in (0, 1))
+    tangle = np.zeros((height, width), np.float32)
+    for hair in hairs:
+        top, left = (int(rng.integers(0, room + 1)) for room in (height - hair.shape[0], width - hair.shape[1]))
+        place = tangle[top : top + hair.shape[0], left : left + hair.shape[1]]
+        np.maximum(place, hair, out=place)
+    return tangle
 
 
 def _stroke(

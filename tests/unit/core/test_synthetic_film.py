@@ -8,10 +8,11 @@ from spotless_core.training.dataset import (
     draw_crop,
     drop_elements,
     make_sprite_bank,
+    photo_window,
     visibility,
 )
 from spotless_core.training.film import COLOR_NEGATIVE, FILM_TYPES, SLIDE, GrainBank
-from spotless_core.training.lookalikes import add_lookalikes
+from spotless_core.training.lookalikes import LOOKALIKES, Lookalike, add_lookalikes
 from spotless_core.training.synthetic_dust import KIND_WEIGHTS, RealShape, Sprite, draw_sprite
 
 DISC = np.where(np.hypot(*np.mgrid[-10:11, -10:11]) < 8, 1, 0).astype(np.float32)
@@ -21,13 +22,33 @@ def photos() -> list[np.ndarray]:
     return [np.rint(draw_picture(400, 500, seed) * 255).astype(np.uint8) for seed in (1, 2)]
 
 
-@pytest.mark.parametrize("kind", list(KIND_WEIGHTS))
+@pytest.mark.parametrize("kind", [kind for kind in KIND_WEIGHTS if kind != "transport_line"])
 def test_a_sprite_is_twice_as_large_at_twice_the_resolution(kind: str) -> None:
     def mean_size(um_per_px: float) -> float:
         sprites = [draw_sprite(np.random.default_rng(seed), um_per_px, {}, kind) for seed in range(40)]
         return float(np.mean([np.sqrt((sprite.alpha > 0.5).sum()) for sprite in sprites]))
 
     assert 1.5 < mean_size(4.0) / mean_size(8.0) < 2.5
+
+
+@pytest.mark.parametrize("um_per_px", [4.0, 8.0, 20.0])
+def test_a_transport_line_is_longer_than_a_crop_and_lies_along_an_axis(um_per_px: float) -> None:
+    for seed in range(20):
+        alpha = draw_sprite(np.random.default_rng(seed), um_per_px, {}, "transport_line").alpha
+
+        assert max(alpha.shape) > 256
+        assert min(alpha.shape) < 60
+
+
+def test_a_drying_mark_is_a_rim_round_a_clean_middle() -> None:
+    for seed in range(20):
+        alpha = draw_sprite(np.random.default_rng(seed), 6.35, {}, "drying_mark").alpha
+
+        if min(alpha.shape) < 40:
+            continue  # a small drop's rim closes
+        middle = alpha[alpha.shape[0] // 2 - 2 : alpha.shape[0] // 2 + 3, alpha.shape[1] // 2 - 2 :][:, :5]
+        assert middle.max() < 0.05
+        assert alpha.max() == pytest.approx(1)
 
 
 def test_a_sprites_alpha_peaks_at_one_and_fades_to_nothing_at_its_border() -> None:
@@ -140,6 +161,86 @@ def test_crops_keep_their_contract_and_some_have_no_dust() -> None:
     shares = [float((crop.truth == 1).mean()) for crop in crops]
     assert min(shares) == 0
     assert 0.003 < np.mean(shares) < 0.1
+
+
+def test_the_picture_is_as_soft_as_its_resolution_says() -> None:
+    photo = photos()[0]
+    photo[::7] = 255  # fine detail
+
+    def sharpness(um_per_px: float) -> float:
+        windows = [photo_window(np.random.default_rng(seed), photo, 128, um_per_px) for seed in range(30)]
+        return float(np.mean([np.abs(np.diff(window, axis=0)).mean() for window in windows]))
+
+    assert sharpness(4.0) < 0.6 * sharpness(10.6) < 0.6 * sharpness(21.0)
+
+
+def test_dust_is_sharper_than_the_picture_from_2400_dpi_on() -> None:
+    step = np.zeros((400, 400), np.uint8)
+    step[:, 200:] = 255
+    steepest_pictures, steepest_sprites = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        sprite = draw_sprite(rng, 25400 / 3200, {}, "dust").alpha
+        picture = photo_window(rng, step, 200, 25400 / 3200)
+        steepest = max(np.abs(np.diff(picture, axis=axis)).max() for axis in (0, 1))
+        steepest_pictures.append(steepest)
+        steepest_sprites.append(max(np.abs(np.diff(sprite, axis=axis)).max() for axis in (0, 1)))
+
+    assert np.median(steepest_pictures) < 0.8 * np.median(steepest_sprites)
+
+
+def test_recoding_keeps_the_range_and_an_uninverted_negative_is_upside_down() -> None:
+    ramp = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(4, axis=0)
+    rising = falling = 0
+    for seed in range(200):
+        coded = film.recode(np.random.default_rng(seed), ramp)
+
+        assert 0 <= coded.min() <= coded.max() <= 1
+        steps = np.diff(coded[0])
+        assert (steps >= -1e-6).all() or (steps <= 1e-6).all()
+        rising, falling = rising + bool(steps.sum() > 0), falling + bool(steps.sum() < 0)
+    assert 2 <= falling <= 30
+    assert rising + falling == 200
+
+
+@pytest.mark.parametrize("kind", ["scratch", "transport_line"])
+def test_scratches_go_either_way_and_particles_one_way(kind: str) -> None:
+    grey = np.full((100, 100), 0.5, np.float32)
+
+    def signs(of: str) -> set[int]:
+        found = set()
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            dusty, _, _ = drop_elements(rng, grey, SLIDE, [Sprite(of, DISC)], np.array([[50, 50]]))
+            found.add(int(np.sign((dusty - grey)[50, 50])))
+        return found
+
+    assert signs(kind) == {-1, 1}
+    assert signs("drying_mark") == signs("dust") == {-1}
+
+
+def test_a_transport_line_takes_or_gives_4_to_30_percent_of_the_light() -> None:
+    grey = np.full((100, 100), 0.5, np.float32)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        dusty, _, _ = drop_elements(rng, grey, SLIDE, [Sprite("transport_line", DISC)], np.array([[50, 50]]))
+
+        before, after = (10 ** float(film.to_log_exposure(g)[50, 50]) for g in (grey, dusty))
+        depth = 1 - min(before, after) / max(before, after)
+        assert 0.039 < depth < 0.31
+
+
+@pytest.mark.parametrize("draw", LOOKALIKES, ids=lambda draw: draw.__name__.strip("_"))
+def test_every_lookalike_draws_something_on_any_size(draw: Lookalike) -> None:
+    for side in (80, 256, 427):
+        changed = 0
+        for seed in range(5):  # a line of text may lie outside a small window
+            photo = np.full((side, side), 120, np.uint8)
+
+            draw(np.random.default_rng(seed), photo)
+
+            changed += bool((photo != 120).any())
+        assert changed >= 2
 
 
 def test_lookalikes_change_the_picture_but_not_the_callers_array() -> None:
