@@ -1,73 +1,149 @@
-"""How sure a candidate is, from more than its probability: its form and the film around it.
+"""How sure a candidate is, from more than its probability: its form, its edge, and the film around it.
 
-A logistic score over seven features, fitted on candidates of calibration frames (`evaluate --calibrate`): picture
-structure that looks
-like dust mostly lies in texture, is large and has little contrast to its surroundings. The weights travel in the
-model's manifest entry; a sensitivity is a least score, so it means the same on every frame.
+A logistic score over the features below, fitted on candidates of calibration frames (`evaluate --calibrate`): picture
+structure that looks like dust mostly lies in texture, has little contrast to its surroundings, has company of its own
+tone, is as soft as the picture, or is dark on a frame whose dust is bright. The weights travel in the model's manifest
+entry; a sensitivity is a least score, so it means the same on every frame.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import Box, FloatImage, GreyImage, Mask, Probability
-from spotless_core.arrays.masks import Shape
+from spotless_core.arrays.masks import Shape, find_pieces, measure_shape, seed_and_grow
 
-FEATURES = ("probability", "area", "elongation", "texture", "grain", "contrast", "company", "bias")
+FEATURES = (
+    "probability",
+    "mean",
+    "area",
+    "elongation",
+    "texture",
+    "grain",
+    "contrast",
+    "company",
+    "sharpness",
+    "polarity",
+    "bias",
+)
 MARGIN_PX = 12
 """How far around a candidate its surroundings are looked at."""
 GAP = np.ones((7, 7), np.uint8)
 """Its soft rim, 3 px, belongs to neither."""
+RIM = np.ones((3, 3), np.uint8)
 FINE_SIGMA_PX = 3.0
 LOWEST, HIGHEST = 1e-3, 1 - 1e-3
 COMPANY_FLOOR = 0.01
 MAX_LINE_COMPANY = 0.03
 """A hair lies alone: a line with more of its own tone around it than this share is a twig, a wire, a letter."""
+POLARITY_DOUBT = 2.0
+"""So many sure candidates of a frame must agree before their common polarity counts by half."""
 
 
-def fine_structure(grey: GreyImage) -> FloatImage:
-    """What a 3 px low-pass removes from `grey` (H×W float32): grain and fine detail."""
-    return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), FINE_SIGMA_PX), np.float32)
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The pieces of a frame that may be defects. `labels`: H×W int32, candidate i has label `numbers[i]`; `boxes`,
+    `shapes`: by candidate; `features`: n×len(FEATURES) float64.
+    """
+
+    labels: NDArray[np.int32]
+    numbers: NDArray[np.int64]
+    boxes: list[Box]
+    shapes: list[Shape]
+    features: NDArray[np.float64]
+
+    def piece(self, index: int) -> Mask:
+        """Return candidate `index` as a mask of its box."""
+        top, left, bottom, right = self.boxes[index]
+        piece: Mask = self.labels[top:bottom, left:right] == self.numbers[index]
+        return piece
 
 
-def measure(
-    labels: NDArray[np.int32],
-    label: int,
-    box: Box,
-    shape: Shape,
-    probability: Probability,
-    grey: GreyImage,
-    fine: FloatImage,
-) -> NDArray[np.float64]:
-    """Return the features of the piece `label` of `labels` (H×W int32) in `box`, in the order of `FEATURES`."""
-    top, left = max(box[0] - MARGIN_PX, 0), max(box[1] - MARGIN_PX, 0)
-    place = np.s_[top : box[2] + MARGIN_PX, left : box[3] + MARGIN_PX]
-    piece: Mask = labels[place] == label
-    around: Mask = np.asarray(cv2.dilate(piece.view(np.uint8), GAP)) == 0
-    if not around.any():
-        around = ~piece
-    peak = float(np.clip(probability[place][piece].max(), LOWEST, HIGHEST))
-    ring = grey[place][around]
-    contrast = abs(float(grey[place][piece].mean()) - float(np.median(ring))) if ring.size else 0.0
-    return np.array(
-        [
-            np.log(peak / (1 - peak)),
-            np.log(piece.sum()),
-            np.log(shape.length / shape.stroke),
-            np.log((float(ring.std()) if ring.size else 0.0) + 0.01),
-            np.log((float(fine[place][around].std()) if ring.size else 0.0) + 0.005),
-            np.log(contrast + 0.01),
-            np.log(_company(float(grey[place][piece].mean()), ring) + COMPANY_FLOOR),
-            1.0,
-        ]
-    )
+def gather(probability: Probability, grey: GreyImage, seed: float, grow: float, min_area_px: float) -> Candidates:
+    """Find the candidates of a frame by seed-and-grow, from `min_area_px` on, and measure them.
+
+    `probability`, `grey`: H×W float32 in [0, 1], read only; `grey` is what the detector saw.
+    """
+    pieces = find_pieces(seed_and_grow(probability, seed, grow))
+    numbers = np.flatnonzero(pieces.areas >= min_area_px)
+    fine = np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), FINE_SIGMA_PX), np.float32)
+    boxes = [pieces.boxes[i] for i in numbers]
+    shapes, features, signs = [], [], []
+    for number, box in zip(numbers + 1, boxes, strict=True):
+        shape = measure_shape(pieces.labels[box[0] : box[2], box[1] : box[3]] == number)
+        values, sign = _measure(pieces.labels, int(number), box, shape, probability, grey, fine)
+        shapes.append(shape)
+        features.append(values)
+        signs.append(sign)
+    table = np.array(features).reshape(len(boxes), len(FEATURES))
+    table[:, FEATURES.index("polarity")] = _agreement(np.array(signs), table[:, FEATURES.index("probability")])
+    return Candidates(pieces.labels, numbers + 1, boxes, shapes, table)
 
 
 def is_lonely(features: NDArray[np.float64]) -> bool:
     """Tell whether hardly anything around a candidate has its tone."""
     return bool(np.exp(features[FEATURES.index("company")]) - COMPANY_FLOOR <= MAX_LINE_COMPANY)
+
+
+def score(features: NDArray[np.float64], weights: Mapping[str, float]) -> NDArray[np.float64]:
+    """Return the log-odds (n) that candidates (n×len(FEATURES)) are defects; a feature without a weight has none."""
+    result: NDArray[np.float64] = features @ np.array([weights.get(name, 0.0) for name in FEATURES])
+    return result
+
+
+def _measure(
+    labels: NDArray[np.int32],
+    number: int,
+    box: Box,
+    shape: Shape,
+    probability: Probability,
+    grey: GreyImage,
+    fine: FloatImage,
+) -> tuple[NDArray[np.float64], float]:
+    """Return the features of one candidate (polarity still 0) and whether it is brighter (+1) or darker (-1)."""
+    top, left = max(box[0] - MARGIN_PX, 0), max(box[1] - MARGIN_PX, 0)
+    place = np.s_[top : box[2] + MARGIN_PX, left : box[3] + MARGIN_PX]
+    piece: Mask = labels[place] == number
+    around: Mask = np.asarray(cv2.dilate(piece.view(np.uint8), GAP)) == 0
+    if not around.any():
+        around = ~piece
+    inside, ring = grey[place][piece], grey[place][around]
+    peak = float(probability[place][piece].max())
+    mean = float(probability[place][piece].mean())
+    step = float(inside.mean()) - float(np.median(ring)) if ring.size else 0.0
+    features = np.array(
+        [
+            _logit(peak),
+            _logit(mean),
+            np.log(inside.size),
+            np.log(shape.length / shape.stroke),
+            np.log((float(ring.std()) if ring.size else 0.0) + 0.01),
+            np.log((float(fine[place][around].std()) if ring.size else 0.0) + 0.005),
+            np.log(abs(step) + 0.01),
+            np.log(_company(float(inside.mean()), ring) + COMPANY_FLOOR),
+            np.log(_steepness(grey[place], piece) / (abs(step) + 0.01) + 0.01),
+            0.0,
+            1.0,
+        ]
+    )
+    return features, float(np.sign(step))
+
+
+def _logit(probability: float) -> float:
+    clipped = min(max(probability, LOWEST), HIGHEST)
+    return float(np.log(clipped / (1 - clipped)))
+
+
+def _steepness(grey: GreyImage, piece: Mask) -> float:
+    """Upper quartile of the slope of `grey` (per pixel) along the outline of `piece`."""
+    if min(grey.shape) < 2:
+        return 0.0
+    outline = np.asarray(cv2.morphologyEx(piece.view(np.uint8), cv2.MORPH_GRADIENT, RIM)) > 0
+    rows, columns = np.gradient(grey)
+    return float(np.percentile(np.hypot(rows, columns)[outline], 75)) if outline.any() else 0.0
 
 
 def _company(tone: float, ring: NDArray[np.float32]) -> float:
@@ -79,6 +155,13 @@ def _company(tone: float, ring: NDArray[np.float32]) -> float:
     return float((ring > border).mean() if tone > middle else (ring < border).mean())
 
 
-def score(features: NDArray[np.float64], weights: Mapping[str, float]) -> float:
-    """Return the log-odds that a candidate is a defect."""
-    return float(features @ np.array([weights[name] for name in FEATURES]))
+def _agreement(signs: NDArray[np.float64], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Agreement of each candidate's sign with the frame's other sure ones, in [-1, 1].
+
+    The dust of a frame is all bright (a negative) or all dark (a slide): light on a night street is bright on both.
+    """
+    sure = np.clip(2 / (1 + np.exp(-logits)) - 1, 0, 1)  # 0 at a probability of a half, 1 at one
+    others_sum = (signs * sure).sum() - signs * sure
+    others = sure.sum() - sure
+    agreement: NDArray[np.float64] = signs * others_sum / (others + POLARITY_DOUBT)
+    return agreement

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spotless_core.arrays.kinds import GreyImage, Mask, Probability
-from spotless_core.arrays.masks import Shape, find_pieces, grow_mask, measure_shape, seed_and_grow
-from spotless_core.detection.evidence import fine_structure, is_lonely, measure, score
+from spotless_core.arrays.masks import Shape, find_pieces, grow_mask, measure_shape
+from spotless_core.detection.evidence import Candidates, gather, is_lonely, score
 from spotless_core.errors import ModelError
 from spotless_core.networks.weights import ModelEntry
 from spotless_core.options import MaskOptions, Sensitivity
@@ -99,29 +99,30 @@ def find_core(
     probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float, grey: GreyImage
 ) -> tuple[Mask, int]:
     """Select the candidates that are defects: their pixels before growth (H×W bool), and how many were over a cap."""
-    pieces = find_pieces(seed_and_grow(probability, thresholds.seed, thresholds.grow))
     min_area = max(np.pi / 4 * (options.min_speck_um / um_per_px) ** 2, MIN_AREA_PX)
-    kept = np.zeros(len(pieces.boxes) + 1, bool)
+    candidates = gather(probability, grey, thresholds.seed, thresholds.grow, min_area)
+    kept = np.zeros(int(candidates.labels.max(initial=0)) + 1, bool)
     too_large = 0
-    fine = fine_structure(grey)
-    for index, (box, area) in enumerate(zip(pieces.boxes, pieces.areas, strict=True)):
-        if area < min_area:
-            continue
-        place = np.s_[box[0] : box[2], box[1] : box[3]]
-        piece: Mask = pieces.labels[place] == index + 1
-        shape = measure_shape(piece)
+    for index, shape in enumerate(candidates.shapes):
         if _is_over_cap(shape, options, um_per_px):
             too_large += 1
-        elif thresholds.evidence is not None and thresholds.weights is not None:
-            features = measure(pieces.labels, index + 1, box, shape, probability, grey, fine)
-            is_line = shape.length >= ELONGATED * shape.stroke and um_per_px > COARSEST_UM_PER_PX
-            is_sure = score(features, thresholds.weights) >= thresholds.evidence
-            kept[index + 1] = is_sure and (is_lonely(features) or not is_line)
         else:
-            mean = float(probability[place][piece].mean())
-            kept[index + 1] = mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)
-    core: Mask = kept[pieces.labels]
+            kept[candidates.numbers[index]] = _is_defect(candidates, index, probability, thresholds, um_per_px)
+    core: Mask = kept[candidates.labels]
     return core, too_large
+
+
+def _is_defect(
+    candidates: Candidates, index: int, probability: Probability, thresholds: Thresholds, um_per_px: float
+) -> bool:
+    shape, features = candidates.shapes[index], candidates.features[index]
+    if thresholds.evidence is None or thresholds.weights is None:
+        top, left, bottom, right = candidates.boxes[index]
+        mean = float(probability[top:bottom, left:right][candidates.piece(index)].mean())
+        return mean >= _needed_mean(shape.length * um_per_px, thresholds.grow)
+    is_line = shape.length >= ELONGATED * shape.stroke and um_per_px > COARSEST_UM_PER_PX
+    is_sure = bool(score(features[None], thresholds.weights)[0] >= thresholds.evidence)
+    return is_sure and (is_lonely(features) or not is_line)
 
 
 def describe_defects(mask: Mask, probability: Probability | None, um_per_px: float) -> tuple[Defect, ...]:

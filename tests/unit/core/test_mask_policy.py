@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
-from spotless_core.detection.evidence import FEATURES, fine_structure, measure, score
+from spotless_core.detection.evidence import FEATURES, gather, score
 from spotless_core.detection.mask import (
     Thresholds,
     cautious_if_coarse,
@@ -198,23 +198,60 @@ def test_a_candidate_in_texture_needs_more_than_one_on_smooth_film() -> None:
     assert not core[150, 300]
 
 
+def features_of(field: np.ndarray, grey: np.ndarray) -> list[dict[str, float]]:
+    table = gather(field, grey, 0.3, 0.2, 4).features
+    return [dict(zip(FEATURES, row, strict=True)) for row in table]
+
+
 def test_the_features_of_a_candidate_are_its_form_and_its_surroundings() -> None:
     field = probability((150, 200, 6, 0.9))
     grey = np.full((300, 400), 0.3, np.float32)
     grey[field > 0.5] = 0.7
-    pieces = find_pieces(field > 0.5)
-    box = pieces.boxes[0]
-    shape = measure_shape(pieces.labels[box[0] : box[2], box[1] : box[3]] == 1)
 
-    features = dict(
-        zip(FEATURES, measure(pieces.labels, 1, box, shape, field, grey, fine_structure(grey)), strict=True)
-    )
+    (features,) = features_of(field, grey)
 
     assert features["probability"] == pytest.approx(np.log(9), abs=0.01)
-    assert features["area"] == pytest.approx(np.log(pieces.areas[0]))
+    assert features["mean"] == pytest.approx(np.log(9), abs=0.01)
+    assert features["area"] == pytest.approx(np.log((field > 0.5).sum()))
     assert features["texture"] == pytest.approx(np.log(0.01), abs=0.01)
     assert features["contrast"] == pytest.approx(np.log(0.41), abs=0.01)
-    assert score(np.array(list(features.values())), dict.fromkeys(FEATURES, 0.0) | {"bias": 2.0}) == 2.0
+    table = np.array([list(features.values())])
+    assert score(table, dict.fromkeys(FEATURES, 0.0) | {"bias": 2.0})[0] == 2.0
+    assert score(table, {"bias": 2.0})[0] == 2.0  # a manifest of before a feature gives it no weight
+
+
+def test_a_soft_candidate_is_less_sharp_at_the_same_contrast() -> None:
+    field = probability((150, 100, 6, 0.9), (150, 300, 6, 0.9))
+    grey = np.where(field > 0.5, 0.7, 0.3).astype(np.float32)
+    grey[:, 200:] = cv2.GaussianBlur(grey, (0, 0), 3)[:, 200:]
+
+    sharp, soft = features_of(field, grey)
+
+    assert sharp["sharpness"] > soft["sharpness"] + 0.3
+
+
+def test_a_bright_candidate_among_dark_dust_speaks_against_itself() -> None:
+    places = [(40, 40 + 60 * i, 5, 0.99) for i in range(6)]
+    field = probability(*places, (200, 200, 5, 0.9))
+    grey = np.where(field > 0.5, 0.2, 0.5).astype(np.float32)
+    grey[190:211, 190:211] = np.where(field > 0.5, 0.9, 0.5)[190:211, 190:211]
+
+    found = features_of(field, grey)
+
+    assert [row["polarity"] > 0.5 for row in found] == [True] * 6 + [False]
+    assert found[-1]["polarity"] < -0.6
+
+
+def test_a_lone_candidate_has_no_company_to_agree_with() -> None:
+    field = probability((150, 200, 6, 0.99))
+
+    (features,) = features_of(field, np.where(field > 0.5, 0.7, 0.3).astype(np.float32))
+
+    assert features["polarity"] == 0
+
+
+def test_a_frame_without_candidates_has_an_empty_table() -> None:
+    assert gather(probability(), GREY, 0.3, 0.2, 4).features.shape == (0, len(FEATURES))
 
 
 def test_a_negative_size_is_refused_with_its_key() -> None:
