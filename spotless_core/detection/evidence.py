@@ -2,8 +2,8 @@
 
 A logistic score over the features below, fitted on candidates of calibration frames (`evaluate --calibrate`): picture
 structure that looks like dust mostly lies in texture, has little contrast to its surroundings, has company of its own
-tone, is as soft as the picture, or is dark on a frame whose dust is bright. The weights travel in the model's manifest
-entry; a sensitivity is a least score, so it means the same on every frame.
+tone, is as soft as the picture, lies along an axis of the frame, or is dark on a frame whose dust is bright. The
+weights travel in the model's manifest entry; a sensitivity is a least score, so it means the same on every frame.
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ FEATURES = (
     "mean",
     "area",
     "elongation",
+    "alignment",
     "texture",
     "grain",
     "contrast",
@@ -120,6 +121,7 @@ def _measure(
             _logit(mean),
             np.log(inside.size),
             np.log(shape.length / shape.stroke),
+            np.log(max(box[2] - box[0], box[3] - box[1]) / min(box[2] - box[0], box[3] - box[1])),
             np.log((float(ring.std()) if ring.size else 0.0) + 0.01),
             np.log((float(fine[place][around].std()) if ring.size else 0.0) + 0.005),
             np.log(abs(step) + 0.01),

@@ -24,15 +24,16 @@ MANIFEST = "manifest.toml"
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One network of the manifest. `shape`: its constructor's arguments. `input`: limits as data (multiple, smallest
-    size). `thresholds`: per sensitivity {seed, grow}, probabilities calibrated on the validation set.
+    """One network of the manifest. `shape`: its constructor's arguments, numbers and booleans. `input`: limits as data
+    (multiple, smallest size). `thresholds`: per sensitivity {seed, grow}, probabilities calibrated on the validation
+    set.
     """
 
     name: str
     path: Path
     sha256: str
     licence: str
-    shape: Mapping[str, int]
+    shape: Mapping[str, Any]
     input: Mapping[str, int]
     thresholds: Mapping[str, Mapping[str, float]]
     evidence: Mapping[str, float] = field(default_factory=dict)

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from spotless_core.training.dataset import SpriteBank, make_sprite_bank
+from spotless_core.errors import MissingInputError
+from spotless_core.training.dataset import SpriteBank, load_photos, make_sprite_bank
 from spotless_core.training.run_config import TrainingRun
 from spotless_core.training.synthetic_dust import RealShape, load_real_shapes
 
+HOLD_OUT_EVERY = 10
 BANK_STEPS = 150
 """A new bank of sprites is drawn every so many steps, so shapes do not repeat for long."""
 
@@ -33,6 +36,26 @@ class SpriteBanks:
         if self._kept is None or self._kept[0] != index:
             self._kept = index, make_sprite_bank(np.random.default_rng((self._seed, 1, index)), self._real)
         return self._kept[1]
+
+
+def training_photos(run: TrainingRun) -> list[NDArray[np.uint8]]:
+    """Load the run's photographs (8-bit grey); without those held out, where the run names one folder for both."""
+    photos = load_photos(run.photos)
+    if _is_one_folder(run):
+        photos = [photo for index, photo in enumerate(photos) if index % HOLD_OUT_EVERY]
+    if not photos:
+        raise MissingInputError(f"{run.photos}: one photograph; at least two are needed, one is held out.")
+    return photos
+
+
+def held_out_photos(run: TrainingRun) -> list[NDArray[np.uint8]]:
+    """Load the photographs that are never trained on: a folder of their own, or every tenth of the only one."""
+    photos = load_photos(run.validation_photos)
+    return photos[::HOLD_OUT_EVERY] if _is_one_folder(run) else photos
+
+
+def _is_one_folder(run: TrainingRun) -> bool:
+    return run.photos.resolve() == run.validation_photos.resolve()
 
 
 def real_by_kind(run: TrainingRun, scans: tuple[int, ...]) -> dict[str, list[RealShape]]:

@@ -22,9 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for network in NETWORKS:
         train = commands.add_parser(network, help=f"train the {network}, or go on with an interrupted run")
-        train.add_argument(
-            "--config", type=Path, required=True, help=f"a run's TOML, such as config/training/{network}.toml"
-        )
+        source = train.add_mutually_exclusive_group(required=True)
+        source.add_argument("--config", type=Path, help=f"a run's TOML, such as config/training/{network}.toml")
+        if network == "detector":
+            source.add_argument("--photos", type=Path, help="a folder of clean scans: train on these, all else default")
+            train.add_argument("--output", type=Path, help="the run's folder, with --photos (default: runs/FOLDER)")
         train.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
         train.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     preview = commands.add_parser("preview", help="write a sheet of synthetic samples with their truth")
@@ -41,6 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluate.add_argument(
         "--calibrate", action="store_true", help="also choose thresholds and write them to the manifest"
     )
+    evaluate.add_argument("--tile-px", type=int, default=1024, help="side of the detector's tiles (default: 1024)")
+    evaluate.add_argument("--stride-px", type=int, default=None, help="step of the tiles (default: half a tile)")
+    evaluate.add_argument(
+        "--resolution", type=float, default=1.0, help="scale frames by this before detection (default: 1)"
+    )
+    evaluate.add_argument("--photos", type=int, default=None, help="only the first so many photographs")
+    variants = commands.add_parser("variants", help="compare U-Nets: equal short runs, F1, time per tile, in one table")
+    variants.add_argument("--config", type=Path, required=True, help="such as config/training/variants.toml")
+    variants.add_argument("--report", type=Path, required=True, help="folder for variants.md and the runs; resumable")
+    variants.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu")
+    variants.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     export = commands.add_parser("export", help="write a run's averaged weights and manifest into a models folder")
     export.add_argument("--config", type=Path, required=True)
     export.add_argument("--models", type=Path, required=True)
@@ -108,6 +121,7 @@ def _carried_photograph(name: str) -> "NDArray[np.uint8]":
 
 def _run(options: argparse.Namespace) -> int:
     commands = {"film-scan": _film_scan, "preview": _preview, "evaluate": _evaluate, "export": _export}
+    commands["variants"] = _variants
     return commands.get(options.command, _train)(options)
 
 
@@ -116,7 +130,7 @@ def _train(options: argparse.Namespace) -> int:
 
     from spotless_core.training.inpainter_loop import train_inpainter
     from spotless_core.training.loop import train_detector
-    from spotless_core.training.run_config import read_inpainter_run, read_run
+    from spotless_core.training.run_config import read_inpainter_run, read_run, write_run_on
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -125,7 +139,11 @@ def _train(options: argparse.Namespace) -> int:
         inpainter.output.mkdir(parents=True, exist_ok=True)
         print(train_inpainter(inpainter, options.device))
     else:
-        detector = read_run(options.config)
+        config = options.config
+        if options.photos:
+            config = write_run_on(options.photos, options.output or Path("runs") / options.photos.resolve().name)
+            print(f"the run's settings: {config}")
+        detector = read_run(config)
         detector.output.mkdir(parents=True, exist_ok=True)
         print(train_detector(detector, options.device))
     return 0
@@ -158,11 +176,34 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from spotless_core.options import DetectOptions
     from spotless_core.training.evaluate import evaluate_detector
+    from spotless_core.training.evaluation_frames import Inspection
     from spotless_core.training.run_config import read_run
 
     run = read_run(options.config)
-    print(evaluate_detector(run, options.report, options.models, calibrate=options.calibrate))
+    stride_px = options.tile_px // 2 if options.stride_px is None else options.stride_px
+    inspection = Inspection(DetectOptions(options.tile_px, stride_px), options.resolution)
+    path = evaluate_detector(
+        run,
+        options.report,
+        options.models,
+        calibrate=options.calibrate,
+        inspection=inspection,
+        photos=options.photos,
+    )
+    print(path)
+    return 0
+
+
+def _variants(options: argparse.Namespace) -> int:
+    from spotless_core.options import DeviceChoice, DeviceOptions
+    from spotless_core.training.run_config import read_variants
+    from spotless_core.training.variants import compare_variants
+
+    runs = read_variants(options.config, options.report)
+    device = DeviceOptions(DeviceChoice(options.device), threads=options.threads)
+    print(compare_variants(runs, options.report, device))
     return 0
 
 

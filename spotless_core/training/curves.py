@@ -1,7 +1,7 @@
-"""Pictures of a training run: learning curves from its CSV, and a sheet of crops with truth and prediction."""
+"""Pictures of a training run: learning curves from its CSV, reliability curves, a sheet of crops with prediction."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from spotless_core.training.reliability import Reliability
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -43,6 +45,36 @@ def draw_curves(
         right.plot(steps, [float(row[name]) for row in rows], label=name, color=color)
     right.set(title=title, xlabel="step", ylim=limits)
     right.legend()
+    figure.savefig(target, dpi=100)
+    plt.close(figure)
+
+
+def draw_reliability(curves: Mapping[str, Reliability], target: Path) -> None:
+    """Draw each curve of `curves` (title: curve) to the PNG `target`: observed share over probability, and counts."""
+    figure, columns = plt.subplots(
+        2,
+        len(curves),
+        figsize=(5.5 * len(curves), 6),
+        height_ratios=(3, 1),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for (title, curve), upper, lower in zip(curves.items(), *columns, strict=True):
+        upper.plot((0, 1), (0, 1), color="grey", linestyle=":", label="calibrated")
+        upper.plot(
+            [each.mean_probability for each in curve.bins],
+            [each.observed_share for each in curve.bins],
+            "o-",
+            color="tab:blue",
+            label=f"measured, error {curve.error:.3f}",
+        )
+        upper.set(title=f"{title} ({curve.count:,})", ylabel="observed share", xlim=(0, 1), ylim=(0, 1))
+        upper.legend()
+        widths = [each.end - each.start for each in curve.bins]
+        lower.minorticks_off()
+        lower.bar([each.start for each in curve.bins], [each.count for each in curve.bins], widths, align="edge")
+        lower.set(xlabel="probability", ylabel="count", yscale="log" if curve.bins else "linear")
     figure.savefig(target, dpi=100)
     plt.close(figure)
 

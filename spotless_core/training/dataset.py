@@ -30,6 +30,10 @@ SPECK_PX, LARGE_PX = 100.0, 500.0
 HIDDEN_SHARE = 0.4
 FILM_SHARES = (0.34, 0.40, 0.26)
 """Colour negative, slide, black and white: dark dust among dark picture detail takes longest to learn."""
+CORE_FRACTION = 0.6
+"""The core of an element, which the visibility rule goes by, is where its alpha reaches this."""
+SIGMA_LOW_PASS_PX, SIGMA_WINDOW_PX = 3.0, 25
+"""Local standard deviation: of what this Gaussian removes, in a square window of this side."""
 TRUTH_FRACTION = 0.35
 """A pixel belongs to an element where the element's alpha reaches this fraction of its peak."""
 RIM_FRACTION = 0.08
@@ -113,8 +117,8 @@ def visibility(change: float, sigma: float, area_px: float) -> str:
 
 def local_sigma(grey: GreyImage) -> GreyImage:
     """Standard deviation of what a 3 px low-pass removes, in a 25 px window: grain and texture around each pixel."""
-    high = grey - cv2.GaussianBlur(grey, (0, 0), 3.0)
-    return np.sqrt(cv2.blur(high * high, (25, 25)))
+    high = grey - cv2.GaussianBlur(grey, (0, 0), SIGMA_LOW_PASS_PX)
+    return np.sqrt(cv2.blur(high * high, (SIGMA_WINDOW_PX, SIGMA_WINDOW_PX)))
 
 
 def drop_elements(
@@ -134,9 +138,9 @@ def drop_elements(
             continue
         place = np.s_[box[0] : box[2], box[1] : box[3]]
         before = film.from_log_exposure(log_exposure[place])
-        log_exposure[place] += _density(rng, sprite.kind, film_type) * alpha
+        log_exposure[place] += draw_density(rng, sprite.kind, film_type) * alpha
         difference = np.abs(film.from_log_exposure(log_exposure[place]) - before)
-        core = alpha >= 0.6
+        core = alpha >= CORE_FRACTION
         if not core.any():
             continue
         change, noise = float(difference[core].mean()), float(sigma[place][core].mean())
@@ -164,8 +168,8 @@ def clipped(
     return box, alpha[box[0] - top : box[2] - top, box[1] - left : box[3] - left]
 
 
-def _density(rng: Rng, kind: str, film_type: FilmType) -> float:
-    """Signed change of log10 exposure: particles absorb, scratches add or remove density."""
+def draw_density(rng: Rng, kind: str, film_type: FilmType) -> float:
+    """Draw the signed change of log10 exposure of one element: particles absorb, scratches add or remove density."""
     sign = film_type.dust_sign
     if kind in {"scratch", "transport_line"}:
         sign = sign if rng.random() < 0.5 else -sign
@@ -185,21 +189,46 @@ def scatter(rng: Rng, count: int, height: int, width: int) -> NDArray[np.int64]:
 
 def draw_crop(rng: Rng, photos: list[NDArray[np.uint8]], bank: SpriteBank, grains: GrainBank, side: int) -> Crop:
     """Draw one crop of `side` pixels: random photo, film, resolution, dust (an eighth of the crops has none)."""
-    film_type = FILM_TYPES[int(rng.choice(len(FILM_TYPES), p=FILM_SHARES))]
+    film_type = draw_film_type(rng)
     um_per_px, sprites = bank[int(rng.integers(len(bank)))]
     grey = photo_window(rng, photos[int(rng.integers(len(photos)))], side, um_per_px)
     grey = film.random_tone(rng, grey)
-    strength = float(np.exp(rng.uniform(*np.log(film_type.grain)))) * (0.2 if rng.random() < 0.12 else 1)
+    strength = draw_grain_strength(rng, film_type)
     grain = grains.draw(rng, grey.shape, float(rng.uniform(*film_type.grain_px)))
     clean = film.add_grain(grey, grain, strength)
-    count = 0 if rng.random() < 0.12 else int(rng.integers(1, 30))
-    chosen = [flipped(rng, sprites[int(i)]) for i in rng.integers(0, len(sprites), count)]
-    dusty, truth, _ = drop_elements(rng, clean, film_type, chosen, scatter(rng, count, side, side))
+    chosen, positions = draw_fall(rng, sprites, side)
+    dusty, truth, _ = drop_elements(rng, clean, film_type, chosen, positions)
     return Crop(film.digitise(rng, film.recode(rng, dusty)), truth)
 
 
+def draw_film_type(rng: Rng) -> FilmType:
+    """Draw the film of a crop by `FILM_SHARES`."""
+    return FILM_TYPES[int(rng.choice(len(FILM_TYPES), p=FILM_SHARES))]
+
+
+def draw_grain_strength(rng: Rng, film_type: FilmType) -> float:
+    """Draw the standard deviation of the grain in mid grey; an eighth of the crops has a fifth of it."""
+    return float(np.exp(rng.uniform(*np.log(film_type.grain)))) * (0.2 if rng.random() < 0.12 else 1)
+
+
+def draw_fall(rng: Rng, sprites: list[Sprite], side: int) -> tuple[list[Sprite], NDArray[np.int64]]:
+    """Draw what falls on a crop of `side` pixels: sprites, and the n×2 positions of their centres (row, column)."""
+    count = 0 if rng.random() < 0.12 else int(rng.integers(1, 30))
+    chosen = [flipped(rng, sprites[int(i)]) for i in rng.integers(0, len(sprites), count)]
+    return chosen, scatter(rng, count, side, side)
+
+
 def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float) -> GreyImage:
-    """Cut a random window, turned, enlarged to `side` pixels as a scan at `um_per_px` shows it: float32 in [0, 1].
+    """Cut a random window, turned, enlarged to `side` pixels as a scan at `um_per_px` shows it: float32 in [0, 1]."""
+    window, blur_px = draw_window(rng, photo, side, um_per_px)
+    grey = window.astype(np.float32) / np.float32(255)
+    return film.enlarge(grey, (side, side), side / window.shape[0], blur_px)
+
+
+def draw_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float) -> tuple[NDArray[np.uint8], float]:
+    """Cut a random square window, turned, a third of them with a lookalike, that a crop of `side` pixels shows.
+
+    Returns the window (uint8, its own size) and the blur in pixels of the enlarged crop.
 
     A photograph's pixel is about `PICTURE_UM` long on the film, and lens and film have softened it: so at 2400 dpi and
     more the picture is softer than the dust that lies on it, which is how a person tells the two apart.
@@ -213,10 +242,8 @@ def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float
     window = np.ascontiguousarray(np.rot90(window, int(rng.integers(4))) if rng.random() < 0.3 else window)
     if rng.random() < 0.35:
         window = add_lookalikes(rng, window)
-    scale = side / source
-    grey = window.astype(np.float32) / np.float32(255)
-    blur_px = float(rng.uniform(*SHARP_BLUR) if rng.random() < 0.85 else rng.uniform(*SOFT_BLUR)) * scale
-    return film.enlarge(grey, (side, side), scale, blur_px)
+    blur_px = float(rng.uniform(*SHARP_BLUR) if rng.random() < 0.85 else rng.uniform(*SOFT_BLUR)) * (side / source)
+    return window, blur_px
 
 
 def flipped(rng: Rng, sprite: Sprite) -> Sprite:

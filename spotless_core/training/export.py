@@ -1,7 +1,7 @@
 """Write a run's averaged weights as safetensors in half precision, with their manifest entry."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,10 +34,9 @@ def export_detector(run: DetectorRun, models: Path) -> Path:
         ModelError: the run has no checkpoint yet, or the weights exceed 16 MiB.
     """
     state = _trained(run)
-    width, depth, fold = state["shape"]
     path = models / FILE
-    sha256 = _write_weights(path, UNet(UNetShape(width, depth, fold)), state["average"])
-    write_manifest(models, sha256, (width, depth, fold), FIRST_THRESHOLDS, int(state["step"]))
+    sha256 = _write_weights(path, UNet(UNetShape.from_numbers(state["shape"])), state["average"])
+    write_manifest(models, sha256, state["shape"], FIRST_THRESHOLDS, int(state["step"]))
     return path
 
 
@@ -67,17 +66,18 @@ def export_inpainter(run: InpainterRun, models: Path) -> Path:
 def write_manifest(
     models: Path,
     sha256: str,
-    shape: tuple[int, int, int],
+    shape: Sequence[int],
     thresholds: Mapping[str, tuple[float, ...]],
     steps: int,
     evidence: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Write the detector's entry of `manifest.toml` in `models`; other networks' entries stay.
 
-    `thresholds`: per sensitivity (seed, grow) or (seed, grow, evidence), the latter with the weights `evidence`.
+    `shape`: the U-Net's, as `UNetShape.numbers` returns it. `thresholds`: per sensitivity (seed, grow) or (seed, grow,
+    evidence), the latter with the weights `evidence`.
     """
-    width, depth, fold = shape
-    multiple = fold * 2**depth
+    unet = UNetShape.from_numbers(shape)
+    sizes = {"width": unet.width, "depth": unet.depth, "fold": unet.fold}
     command = "python -m spotless_core.training detector --config config/training/detector.toml"
     put_entry(
         models,
@@ -87,8 +87,8 @@ def write_manifest(
             "sha256": sha256,
             "source": f"{command}, {steps} steps",
             "licence": LICENCE,
-            "shape": {"width": width, "depth": depth, "fold": fold},
-            "input": {"channels": 1, "multiple": multiple, "smallest_px": multiple},
+            "shape": {**sizes, "separable": True} if unet.separable else sizes,
+            "input": {"channels": 1, "multiple": unet.multiple, "smallest_px": unet.multiple},
             **({"evidence": evidence} if evidence else {}),
             "thresholds": {
                 name: dict(zip(("seed", "grow", "evidence"), values, strict=False))

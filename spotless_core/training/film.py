@@ -23,6 +23,13 @@ BLACK_EXPOSURE = 0.004
 """Relative exposure of the deepest black: film base, flare and scanner offset keep it above zero."""
 NEGATIVE_CONTRAST = 0.65
 """Density of a negative per unit of log exposure (the slope of its characteristic curve)."""
+GAMMA_SPREAD = 0.28
+BLACKS, WHITES = (-0.03, 0.10), (0.86, 1.06)
+"""What becomes of black and white: sensing an encoding stretches a frame until a thousandth of it is clipped."""
+CODINGS = (0.55, 0.87, 0.93)
+"""Cumulative shares of how the detector is shown a scan: as it is, mis-curved, in density; the rest upside down."""
+CURVE, CURVE_SPREAD = -0.1, 0.4
+"""Logarithm of the exponent of a mis-curved scan, mean and deviation: a dark frame is easily taken for linear."""
 GRAIN_FIELD_PX = 768
 GRAIN_FIELDS = 24
 
@@ -84,8 +91,8 @@ def enlarge(grey: GreyImage, shape: tuple[int, int], scale: float, blur_px: floa
 
 def random_tone(rng: Rng, grey: GreyImage) -> GreyImage:
     """Vary exposure, contrast and gamma as films, printers' profiles and scanning programs do."""
-    gamma = float(np.exp(rng.normal(0, 0.28)))
-    black, white = float(rng.uniform(0, 0.10)), float(rng.uniform(0.86, 1.0))
+    gamma = float(np.exp(rng.normal(0, GAMMA_SPREAD)))
+    black, white = float(rng.uniform(*BLACKS)), float(rng.uniform(*WHITES))
     return (black + (white - black) * np.power(np.clip(grey, 0, 1), gamma)).astype(np.float32)
 
 
@@ -114,13 +121,13 @@ def recode(rng: Rng, grey: GreyImage) -> GreyImage:
     that sensing the transfer did not quite undo. All keep [0, 1].
     """
     choice = rng.random()
-    if choice < 0.80:
+    if choice < CODINGS[0]:
         return grey
-    if choice < 0.88:
-        curved: GreyImage = np.power(grey, np.float32(np.exp(rng.normal(0, 0.35))))
+    if choice < CODINGS[1]:
+        curved: GreyImage = np.power(grey, np.float32(np.exp(rng.normal(CURVE, CURVE_SPREAD))))
         return curved
     depth = to_log_exposure(grey) - np.float32(np.log10(BLACK_EXPOSURE))  # 0 … 2.4 over the deepest black
-    if choice < 0.94:
+    if choice < CODINGS[2]:
         return np.clip(depth / np.float32(-np.log10(BLACK_EXPOSURE)), 0, 1)
     transmission = np.power(np.float32(10), np.float32(-NEGATIVE_CONTRAST) * depth)
     return np.clip(np.power(transmission, np.float32(1 / DISPLAY_GAMMA)), 0, 1)

@@ -19,9 +19,8 @@ from spotless_core.arrays.kinds import FloatImage, GreyImage, Mask
 from spotless_core.arrays.metrics import STRUCTURE_SIGMA_PX, low_pass
 from spotless_core.inpainting.lama_planes import cheap_fill
 from spotless_core.networks.lama import LamaGenerator, LamaShape
-from spotless_core.training.batches import load_batches, real_by_kind
+from spotless_core.training.batches import held_out_photos, load_batches, real_by_kind, training_photos
 from spotless_core.training.curves import append_row, draw_curves, film_sheet
-from spotless_core.training.dataset import load_photos
 from spotless_core.training.inpainter_dataset import HoleBatch, HoleBatches
 from spotless_core.training.learner import Learner, learning_rate
 from spotless_core.training.run_config import InpainterRun
@@ -49,7 +48,7 @@ def train_inpainter(run: InpainterRun, device: str) -> Path:
     learner = Learner(network, run, asdict(network.shape))
     path = run.output / "checkpoint.pt"
     learner.resume(path)
-    batches = HoleBatches(load_photos(run.photos), real_by_kind(run, run.real_scans), run, run.seed)
+    batches = HoleBatches(training_photos(run), real_by_kind(run, run.real_scans), run, run.seed)
     validation = validation_batches(run)
     progress = tqdm(total=run.steps, initial=learner.step, unit="step", dynamic_ncols=True)
     recent: list[float] = []
@@ -90,7 +89,7 @@ def hole_loss(filled: Tensor, target: Tensor, mask: Tensor, rim_weight: float) -
 
 def validation_batches(run: InpainterRun) -> list[HoleBatch]:
     """Draw the held-out crops: the same ones for every run of the same batch and side."""
-    photos, real = load_photos(run.validation_photos), real_by_kind(run, run.validation_scans)
+    photos, real = held_out_photos(run), real_by_kind(run, run.validation_scans)
     batches = HoleBatches(photos, real, run, VALIDATION_SEED)
     return [batches[i] for i in range(max(VALIDATION_CROPS // run.batch, 1))]
 

@@ -217,9 +217,9 @@ def _glass_edge(rng: Rng, grey: Photo) -> None:
 
 DRAWN: dict[Lookalike, float] = {
     _points: 0.14,
-    _blobs: 0.19,
+    _blobs: 0.17,
     _wires: 0.13,
-    _text: 0.09,
+    _text: 0.07,
     _rain: 0.04,
     _border: 0.08,
     _perforations: 0.04,
@@ -227,7 +227,7 @@ DRAWN: dict[Lookalike, float] = {
     _snow: 0.05,
     _foliage: 0.03,
     _fabric: 0.04,
-    _rails: 0.05,
+    _rails: 0.09,
     _city: 0.03,
     _glass_edge: 0.02,
 }

@@ -5,6 +5,7 @@ killed run goes on at the next step as if nothing had happened. bfloat16 autocas
 Writes into the run's folder: `checkpoint.pt`, `curves.csv`, `curves.png`, `preview.png`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,11 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from spotless_core.networks.unet import UNet, UNetShape
-from spotless_core.training.batches import SpriteBanks, load_batches, real_by_kind
+from spotless_core.training.batches import SpriteBanks, held_out_photos, load_batches, real_by_kind, training_photos
 from spotless_core.training.curves import append_row, draw_curves, draw_preview
-from spotless_core.training.dataset import IGNORED, draw_crop, load_photos
+from spotless_core.training.dataset import IGNORED, draw_crop
 from spotless_core.training.film import GrainBank
+from spotless_core.training.film_torch import DeviceFilmBatches
 from spotless_core.training.learner import Learner, learning_rate
 from spotless_core.training.losses import dice_bce_loss
 from spotless_core.training.run_config import DetectorRun
@@ -52,18 +54,23 @@ class FilmBatches(Dataset[tuple[Tensor, Tensor]]):
         return grey, truth
 
 
+def unet_shape(run: DetectorRun) -> UNetShape:
+    """Return the shape of the network that `run` trains."""
+    return UNetShape(run.width, run.depth, run.fold, run.separable)
+
+
 def train_detector(run: DetectorRun, device: str) -> Path:
     """Train, or go on with, the run in `run.output`; returns its last checkpoint's path."""
     torch.manual_seed(run.seed)
-    network = UNet(UNetShape(run.width, run.depth, run.fold)).to(device)
+    network = UNet(unet_shape(run)).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learner = Learner(network, run, [run.width, run.depth, run.fold])
+    learner = Learner(network, run, network.shape.numbers())
     path = run.output / "checkpoint.pt"
     learner.resume(path)
-    batches, validation = _data(run)
+    validation = validation_batches(run)
     progress = tqdm(total=run.steps, initial=learner.step, unit="step", dynamic_ncols=True)
     recent: list[float] = []
-    for grey, truth in load_batches(batches, learner.step, run.steps):
+    for grey, truth in _draw(run, learner.step, device):
         rate = learning_rate(run, learner.step)
         loss = _loss(network, grey.to(device), truth.to(device), run)
         recent.append(learner.learn(loss, rate))
@@ -82,6 +89,14 @@ def train_detector(run: DetectorRun, device: str) -> Path:
             learner.save(path)
     progress.close()
     return path
+
+
+def _draw(run: DetectorRun, start: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches from step `start` on: drawn by a process of their own, on CUDA developed on the GPU."""
+    data = (training_photos(run), real_by_kind(run, run.real_scans), run, run.seed, run.batch)
+    if device == "cuda":
+        return DeviceFilmBatches(*data, device).ahead(start, run.steps)
+    return load_batches(FilmBatches(*data), start, run.steps)
 
 
 def _loss(network: UNet, grey: Tensor, truth: Tensor, run: DetectorRun) -> Tensor:
@@ -112,10 +127,8 @@ def validate(network: torch.nn.Module, batches: list[tuple[Tensor, Tensor]], dev
     return {"f1": float(f1[i]), "precision": precision, "recall": recall, "threshold": float(levels[i])}
 
 
-def _data(run: DetectorRun) -> tuple[FilmBatches, list[tuple[Tensor, Tensor]]]:
-    batches = FilmBatches(load_photos(run.photos), real_by_kind(run, run.real_scans), run, run.seed, run.batch)
-    held_out = load_photos(run.validation_photos)
-    real = real_by_kind(run, run.validation_scans)
-    count = max(VALIDATION_CROPS // run.batch, 1)
-    validation_batches = FilmBatches(held_out, real, run, VALIDATION_SEED, run.batch)
-    return batches, [validation_batches[i] for i in range(count)]
+def validation_batches(run: DetectorRun) -> list[tuple[Tensor, Tensor]]:
+    """Draw the held-out crops: the same ones for every run of the same batch and side."""
+    photos, real = held_out_photos(run), real_by_kind(run, run.validation_scans)
+    batches = FilmBatches(photos, real, run, VALIDATION_SEED, run.batch)
+    return [batches[i] for i in range(max(VALIDATION_CROPS // run.batch, 1))]

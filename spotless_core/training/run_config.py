@@ -1,6 +1,8 @@
 """A training run's settings, read from one TOML file; every wrong key is reported with its nearest neighbour."""
 
 import difflib
+import json
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +15,8 @@ from spotless_core.errors import MissingInputError, OptionsError
 class TrainingRun:
     """What every run has.
 
-    `photos`, `validation_photos`: folders of clean photographs. `real_shapes`: folder with scanNN.jsonl, "" for none;
+    `photos`, `validation_photos`: folders of clean photographs; where both are one folder, every tenth photograph is
+    held out. `real_shapes`: folder with scanNN.jsonl, "" for none;
     `real_scans`, `validation_scans`: which of them. `output`: the run's folder. `batch`, `side`: crops per step and
     their side in pixels. `decay_steps`: last steps, over which the learning rate falls to zero along a half cosine; it
     rises over `warmup_steps` and is constant between. `ema_decay`: of the averaged weights, the ones that are exported.
@@ -43,12 +46,14 @@ class TrainingRun:
 class DetectorRun(TrainingRun):
     """Settings of one detector run.
 
-    `width`, `depth`, `fold`: the U-Net's shape. `hard_weight`, `entropy_weight`: of the loss (losses.py).
+    `width` to `separable`: the U-Net's shape (networks/unet.py). `hard_weight`, `entropy_weight`: of the loss
+    (losses.py).
     """
 
     width: int = 24
     depth: int = 4
     fold: int = 2
+    separable: bool = False
     hard_weight: float = 0.1
     entropy_weight: float = 10.0
 
@@ -73,6 +78,27 @@ class InpainterRun(TrainingRun):
     rim_weight: float = 0.2
 
 
+VARIANT_KEYS = ("width", "depth", "fold", "separable", "seed")
+"""What may differ between runs that are to be compared: the U-Net's shape, and the seed to see the noise."""
+
+
+def write_run_on(photos: Path, output: Path) -> Path:
+    """Write `run.toml` into `output`: a detector run on the folder `photos` alone, all else as by default.
+
+    Raises:
+        OptionsError: `output` holds a run on another folder.
+    """
+    path = output / "run.toml"
+    text = f"photos = {json.dumps(str(photos.resolve()))}   # every tenth is held out\n"
+    text += f"validation_photos = {json.dumps(str(photos.resolve()))}\noutput = {json.dumps(str(output.resolve()))}\n"
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(text):
+        raise OptionsError(f"{path}: a run on other photographs. Give --output another folder, or use --config {path}.")
+    if not path.exists():
+        output.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return path
+
+
 RunKind = TypeVar("RunKind", bound=TrainingRun)
 
 
@@ -91,13 +117,51 @@ def read_inpainter_run(path: Path) -> InpainterRun:
     return _read(path, InpainterRun)
 
 
+def read_variants(path: Path, report: Path) -> dict[str, DetectorRun]:
+    """Read runs that differ in `VARIANT_KEYS` only: by name, in the file's order, each with a folder in `report`.
+
+    The TOML has one table [shared] of a detector run's keys and one [[variant]] for each run, with its `name`.
+    Raises as `read_run`.
+    """
+    document = _load(path)
+    shared, variants = document.get("shared"), document.get("variant")
+    if not (isinstance(shared, dict) and isinstance(variants, list) and len(document) == 2):
+        raise OptionsError(f"{path}: one table [shared] and at least one [[variant]] expected, nothing else.")
+    runs: dict[str, DetectorRun] = {}
+    problems: list[str] = []
+    for variant in variants:
+        name = str(variant.pop("name", ""))
+        if name in runs or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            problems.append(f"name = {name!r}: one of its own in a-z, 0-9 and hyphens expected, it names a folder")
+            continue
+        problems += [f"{name}: {key} is the same for all: put it into [shared]" for key in {*variant} - {*VARIANT_KEYS}]
+        values, wrong = _values({**shared, **variant, "output": str(report / name)}, DetectorRun)
+        problems += wrong
+        if not wrong:
+            runs[name] = DetectorRun(**values)
+    if problems:
+        raise OptionsError(f"{path}: " + "; ".join(dict.fromkeys(problems)) + ".")
+    return runs
+
+
 def _read(path: Path, kind_of_run: type[RunKind]) -> RunKind:
+    values, problems = _values(_load(path), kind_of_run)
+    if problems:
+        raise OptionsError(f"{path}: " + "; ".join(problems) + ".")
+    return kind_of_run(**values)
+
+
+def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingInputError(f"{path}: no such training config.")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise OptionsError(f"{path}: {error}.") from error
+
+
+def _values(document: dict[str, Any], kind_of_run: type[TrainingRun]) -> tuple[dict[str, Any], list[str]]:
+    """Return the constructor's arguments in `document`, and what is wrong with it."""
     known = {field.name: field for field in fields(kind_of_run)}
     problems = []
     values: dict[str, Any] = {}
@@ -118,6 +182,4 @@ def _read(path: Path, kind_of_run: type[RunKind]) -> RunKind:
         else:
             problems.append(f"{key} = {value!r}: {getattr(kind, '__name__', kind)} expected")
     problems += [f"{key}: missing" for key in ("photos", "validation_photos", "output") if key not in document]
-    if problems:
-        raise OptionsError(f"{path}: " + "; ".join(problems) + ".")
-    return kind_of_run(**values)
+    return values, problems

@@ -21,13 +21,13 @@ from spotless_core.training.film import Rng
 REAL_UM_PER_PX = 7.03
 """Scale of the annotated real polygons (FilmDamageSimulator, 35 mm at 4976 px)."""
 KIND_WEIGHTS = {
-    "dust": 0.44,
+    "dust": 0.45,
     "dirt": 0.20,
     "short_hair": 0.14,
     "long_hair": 0.08,
     "lint": 0.02,
     "scratch": 0.09,
-    "transport_line": 0.02,
+    "transport_line": 0.01,
     "drying_mark": 0.01,
 }
 """Share of each kind in training: rare kinds are drawn more often than they fall on film, to be learned."""

@@ -160,7 +160,7 @@ def test_crops_keep_their_contract_and_some_have_no_dust() -> None:
         assert set(np.unique(crop.truth)) <= {0, 1, IGNORED}
     shares = [float((crop.truth == 1).mean()) for crop in crops]
     assert min(shares) == 0
-    assert 0.003 < np.mean(shares) < 0.1
+    assert 0.003 < np.mean(shares) < 0.13  # crops of 128 px are four times as dense as those of 256
 
 
 def test_the_picture_is_as_soft_as_its_resolution_says() -> None:

@@ -8,14 +8,10 @@ import torch
 from drawing import draw_picture
 from PIL import Image
 
-from spotless_core.detection.mask import Thresholds, find_core
 from spotless_core.errors import MissingInputError, ModelError, OptionsError
 from spotless_core.networks.weights import read_manifest
-from spotless_core.options import MaskOptions
 from spotless_core.training.checkpoint import load_checkpoint, save_checkpoint
 from spotless_core.training.cli import main
-from spotless_core.training.dataset import IGNORED, Element
-from spotless_core.training.evaluate import FALSE_PER_MP, Counts, Frame, calibrate_evidence, count_frame
 from spotless_core.training.logistic import fit_logistic
 from spotless_core.training.loop import learning_rate, train_detector
 from spotless_core.training.losses import dice_bce_loss
@@ -178,63 +174,6 @@ def test_the_preview_command_writes_a_sheet(run: DetectorRun, tmp_path: Path) ->
 
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (8 * 64, 8 * 64)
-
-
-def frame_with(truth: np.ndarray, probability: np.ndarray, elements: list[Element]) -> Frame:
-    half = probability.astype(np.float16)
-    grey = np.zeros(truth.shape, np.float32)
-    return Frame("f", 0, "slide", 4000, grey, truth, elements, half, grey, half)
-
-
-def test_scores_count_pixels_objects_and_false_alarms() -> None:
-    truth = np.zeros((100, 100), np.uint8)
-    truth[10:20, 10:20] = truth[50:60, 50:60] = 1
-    truth[80:90, 80:90] = IGNORED
-    core = np.zeros(truth.shape, bool)
-    core[10:20, 10:20] = core[30:35, 70:75] = core[82:88, 82:88] = True
-    elements = [Element("dust", (10, 10, 20, 20), True), Element("dirt", (50, 50, 60, 60), True)]
-    counts = Counts()
-
-    misses, false_alarms = count_frame(frame_with(truth, core, elements), core, counts)
-    scores = counts.scores()
-
-    assert scores["precision"] == pytest.approx(100 / 125)
-    assert scores["recall"] == pytest.approx(0.5)
-    assert scores["false_per_mp"] == pytest.approx(1 / 0.01)
-    assert (scores["recall_dust"], scores["recall_dirt"]) == (1.0, 0.0)
-    assert len(misses) == 1
-    assert false_alarms == [(32, 72)]
-
-
-def test_calibrated_levels_keep_false_objects_within_each_sensitivitys_limit() -> None:
-    rng = np.random.default_rng(0)
-    frames = []
-    for _ in range(3):
-        truth = np.zeros((1000, 1000), np.uint8)
-        probability = np.zeros(truth.shape, np.float32)
-        elements = []
-        for i in range(40):  # right ones are surer than wrong ones, with some overlap
-            row, column, is_dust = 20 + 24 * i, int(rng.integers(20, 900)), i % 2 == 0
-            probability[row : row + 6, column : column + 6] = np.clip(
-                rng.normal(0.9 if is_dust else 0.6, 0.08), 0, 0.99
-            )
-            if is_dust:
-                truth[row : row + 6, column : column + 6] = 1
-                elements.append(Element("dust", (row, column, row + 6, column + 6), True))
-        frames.append(frame_with(truth, probability, elements))
-
-    weights, levels = calibrate_evidence(frames)
-
-    assert weights["probability"] > 0
-    assert levels["low"] >= levels["normal"] >= levels["high"]
-    for name, level in levels.items():
-        counts = Counts()
-        for frame in frames:
-            thresholds = Thresholds(0.3, 0.15, level, weights)
-            core, _ = find_core(frame.probability.astype(np.float32), thresholds, MaskOptions(), 6.35, frame.grey)
-            count_frame(frame, core, counts)
-        assert counts.scores()["false_per_mp"] <= FALSE_PER_MP[name]
-        assert counts.scores()["object_recall"] > 0.5
 
 
 def test_logistic_weights_separate_what_can_be_separated() -> None:
