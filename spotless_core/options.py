@@ -81,6 +81,7 @@ class MaskOptions:
     `min_speck_um`: smaller defects are grain. `max_speck_um`: the largest compact defect (diameter). `max_length_um`
     and `max_width_um`: the largest hair or scratch (length, stroke width). `grow_um`: the penumbra taken into the
     mask around each defect. `max_coverage`: fraction of the frame, in (0, 1]; above it the frame is held for a person.
+    `faint_lines`: look for transport scratches too faint for any pixel to show; `max_length_um` does not bind them.
     """
 
     sensitivity: Sensitivity = Sensitivity.NORMAL
@@ -90,6 +91,7 @@ class MaskOptions:
     max_width_um: float = 250.0
     grow_um: float = 12.0
     max_coverage: float = 0.03
+    faint_lines: bool = True
 
     def __post_init__(self) -> None:
         for name in ("min_speck_um", "max_speck_um", "max_length_um", "max_width_um"):

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from spotless_core.arrays.encoding import Encoding, detector_grey, sense_encoding
-from spotless_core.arrays.kinds import GreyImage, Mask, Samples
+from spotless_core.arrays.kinds import GreyImage, Mask, Probability, Samples
 from spotless_core.detection.detector import Detector
+from spotless_core.detection.lines import draw_lines, find_lines
 from spotless_core.detection.mask import MaskResult, cautious_if_coarse, describe_defects, make_mask, thresholds_for
 from spotless_core.detection.scale import micrometres_per_pixel
 from spotless_core.errors import ModelError, OutputError
@@ -183,11 +184,7 @@ def detect_photo(
         frame = _decode(scan, lambda done: on_step("decode", done))
         encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
-        grey = _grey(frame, encoding)
-        probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
-        mask_options, _ = cautious_if_coarse(options.mask, um_per_px)
-        thresholds = thresholds_for(mask_options, tools.entry)
-        return scan.info, probability, make_mask(probability, thresholds, mask_options, um_per_px, grey)
+        return scan.info, *_detect(_grey(frame, encoding), tools, options, um_per_px, on_step)
 
 
 def _decode(scan: ScanFile, on_progress: Callable[[float], None]) -> Samples:
@@ -214,11 +211,22 @@ def _find(
     if given_mask is not None:
         mask = read_mask(given_mask, frame.shape[:2])
         return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
-    grey = _grey(frame, encoding)
+    return _detect(_grey(frame, encoding), tools, options, um_per_px, on_step)[1]
+
+
+def _detect(
+    grey: GreyImage, tools: Tools, options: RestoreOptions, um_per_px: float, on_step: OnStep
+) -> tuple[Probability, MaskResult]:
+    """The network for what pixels show, sums along the film for what they do not, and the mask of both."""
     probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
     mask_options, note = cautious_if_coarse(options.mask, um_per_px)
-    found = make_mask(probability, thresholds_for(mask_options, tools.entry), mask_options, um_per_px, grey)
-    return replace(found, left_alone=(*found.left_alone, *([note] if note else [])))
+    lines = find_lines(grey, um_per_px, mask_options.sensitivity) if mask_options.faint_lines else ()
+    scores = draw_lines(lines, grey.shape) if lines else None
+    thresholds = thresholds_for(mask_options, tools.entry)
+    found = make_mask(probability, thresholds, mask_options, um_per_px, grey, scores)
+    if scores is not None:
+        np.maximum(probability, scores, out=probability)
+    return probability, replace(found, left_alone=(*found.left_alone, *([note] if note else [])))
 
 
 def _grey(frame: Samples, encoding: Encoding) -> GreyImage:

@@ -98,6 +98,7 @@ class MaskSettings(Section):
     max_width_um: Number = _MASK.max_width_um
     grow_um: Number = _MASK.grow_um
     max_coverage: Number = _MASK.max_coverage
+    faint_lines: bool = _MASK.faint_lines
 
     def options(self) -> MaskOptions:
         """Return the core's options."""

@@ -81,13 +81,22 @@ def cautious_if_coarse(options: MaskOptions, um_per_px: float) -> tuple[MaskOpti
 
 
 def make_mask(
-    probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float, grey: GreyImage
+    probability: Probability,
+    thresholds: Thresholds,
+    options: MaskOptions,
+    um_per_px: float,
+    grey: GreyImage,
+    lines: Probability | None = None,
 ) -> MaskResult:
     """Turn `probability` (H×W float32, read only) into the mask that will be repaired.
 
     `um_per_px`: micrometres on the film per pixel. `grey`: what the detector saw, H×W float32 in [0, 1], read only.
+    `lines`: scores of faint scratches on their pixels, 0 elsewhere (detection/lines.py); they are taken as they are.
     """
     core, too_large = find_core(probability, thresholds, options, um_per_px, grey)
+    if lines is not None:
+        core |= lines > 0
+        probability = np.maximum(probability, lines)
     # On a coarse scan the soft edge is the pixel grid's own: less than this leaves a ghost of the rim.
     mask = grow_mask(core, max(options.grow_um / um_per_px, MIN_GROW_PX) if options.grow_um else 0.0)
     defects = describe_defects(mask, probability, um_per_px)

@@ -133,7 +133,7 @@ def cross_check(frames: Sequence[Frame]) -> dict[str, Scores]:
         thresholds = calibrate_evidence([frame for frame in frames if frame.photo % 2 != half])
         for frame in (frame for frame in frames if frame.photo % 2 == half):
             for name, each in thresholds.items():
-                count_frame(frame, core_of(frame, each), totals.setdefault(name, Counts()))
+                count_frame(frame, core_of(frame, each, Sensitivity(name)), totals.setdefault(name, Counts()))
     return {name: counts.scores() for name, counts in totals.items()}
 
 
@@ -141,7 +141,8 @@ def measure_frame(frame: Frame, thresholds: Mapping[str, Thresholds], worst: Wor
     """Count one frame at every sensitivity, with and without dust; its cases at normal sensitivity go to `worst`."""
     counts, clean = {}, {}
     for name, each in thresholds.items():
-        core, without_dust = core_of(frame, each), clean_result(frame, each)
+        core = core_of(frame, each, Sensitivity(name))
+        without_dust = clean_result(frame, each, Sensitivity(name))
         counts[name] = Counts()
         misses, false_boxes = count_frame(frame, core, counts[name])
         clean[name] = describe_clean(frame.name, without_dust)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from spotless_core.arrays.kinds import Box, Mask
+from spotless_core.arrays.kinds import Box, GreyImage, Mask
 from spotless_core.arrays.masks import find_pieces, grow_mask
-from spotless_core.detection.mask import MaskResult, Thresholds, find_core, make_mask
-from spotless_core.options import MaskOptions
+from spotless_core.detection.lines import draw_lines, find_lines
+from spotless_core.detection.mask import MaskResult, Thresholds, make_mask
+from spotless_core.options import MaskOptions, Sensitivity
 from spotless_core.training.dataset import IGNORED, Element
 from spotless_core.training.evaluation_frames import Frame
 
@@ -148,16 +150,27 @@ def count_frame(frame: Frame, core: Mask, counts: Counts) -> tuple[list[Element]
     return misses, false_boxes
 
 
-def core_of(frame: Frame, thresholds: Thresholds) -> Mask:
-    """Return what the pipeline's mask logic marks on the dusty frame, before growth: H×W bool."""
-    probability = frame.probability.astype(np.float32)
-    return find_core(probability, thresholds, MaskOptions(), frame.um_per_px, frame.grey)[0]
+def core_of(frame: Frame, thresholds: Thresholds, sensitivity: Sensitivity) -> Mask:
+    """Return what the pipeline marks on the dusty frame, faint lines included, before growth: H×W bool."""
+    return _marked(frame.probability, frame.grey, frame.um_per_px, thresholds, sensitivity).core
 
 
-def clean_result(frame: Frame, thresholds: Thresholds) -> MaskResult:
-    """Return what the pipeline's mask logic makes of the frame without dust."""
-    probability = frame.clean_probability.astype(np.float32)
-    return make_mask(probability, thresholds, MaskOptions(), frame.um_per_px, frame.clean_grey)
+def clean_result(frame: Frame, thresholds: Thresholds, sensitivity: Sensitivity) -> MaskResult:
+    """Return what the pipeline marks on the frame without dust."""
+    return _marked(frame.clean_probability, frame.clean_grey, frame.um_per_px, thresholds, sensitivity)
+
+
+def _marked(
+    probability: NDArray[np.float16],
+    grey: GreyImage,
+    um_per_px: float,
+    thresholds: Thresholds,
+    sensitivity: Sensitivity,
+) -> MaskResult:
+    lines = find_lines(grey, um_per_px, sensitivity)
+    scores = draw_lines(lines, grey.shape) if lines else None
+    options = MaskOptions(sensitivity=sensitivity)
+    return make_mask(probability.astype(np.float32), thresholds, options, um_per_px, grey, scores)
 
 
 def count_top_hat(frame: Frame) -> Counts:

@@ -4,10 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
-from drawing import write_scan
+from drawing import draw_picture, write_scan
 from PIL import Image
 
 from spotless_core import pipeline
@@ -51,6 +52,50 @@ def test_specks_are_repaired_and_every_sample_outside_the_mask_is_kept(tmp_path:
     assert receipt.outcome == "done"
     assert receipt.outside_mask_identical
     assert receipt.coverage == pytest.approx(mask.mean(), abs=1e-6)
+
+
+def write_scratched_scan(path: Path, column: int) -> None:
+    """A grainy 600×800 scan of 4000 dpi with a scratch of 1.5 sigma, 3 px wide, from top to bottom.
+
+    A lamp, larger than any speck, is its white: so the detector sees the rest as drawn, nowhere as bright as dust.
+    """
+    grey = draw_picture(600, 800, seed=5)
+    cv2.circle(grey, (600, 300), 110, 0.97, -1)
+    grey[:, column - 1 : column + 2] -= 1.5 * 0.02
+    samples = np.rint(np.clip(grey, 0, 1) * 65535).astype(np.uint16)
+    tifffile.imwrite(path, samples, photometric="minisblack", resolution=(4000, 4000), resolutionunit="INCH")
+
+
+def depth_of_scratch(path: Path, column: int) -> float:
+    """Mean of what lies beside the scratch less the scratch, in sigma of the grain."""
+    samples = tifffile.imread(path).astype(float) / 65535
+    beside = (samples[:, column - 9 : column - 4].mean() + samples[:, column + 5 : column + 10].mean()) / 2
+    return float(beside - samples[:, column - 1 : column + 2].mean()) / 0.02
+
+
+def test_a_scratch_that_no_pixel_shows_is_repaired_along_its_whole_length(tmp_path: Path, tools: Tools) -> None:
+    write_scratched_scan(tmp_path / "scan.tif", 230)
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
+
+    assert [(defect.kind, defect.method) for defect in receipt.defects] == [("scratch", "telea")]
+    assert receipt.defects[0].length_um > 0.95 * 600 * 6.35
+    assert 0.5 <= receipt.defects[0].score <= 1
+    assert receipt.coverage < 12 / 800
+    assert depth_of_scratch(tmp_path / "scan.tif", 230) > 1.3
+    assert abs(depth_of_scratch(tmp_path / "image.part", 230)) < 0.3
+
+
+def test_faint_lines_are_left_alone_where_the_option_says_so_or_a_mask_is_given(tmp_path: Path, tools: Tools) -> None:
+    write_scratched_scan(tmp_path / "scan.tif", 230)
+    Image.fromarray(np.zeros((600, 800), np.uint8)).save(tmp_path / "empty.png")
+    without = replace(OPTIONS, mask=replace(OPTIONS.mask, faint_lines=False))
+
+    switched_off = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, without)
+    by_hand = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, given_mask=tmp_path / "empty.png")
+
+    assert switched_off.defects == ()
+    assert by_hand.defects == ()
 
 
 def test_the_receipt_tells_what_really_ran(tmp_path: Path, tools: Tools, bright_spot_models: Path) -> None:

@@ -9,15 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from spotless_core.arrays.kinds import GreyImage
+from spotless_core.detection.lines import FaintLine
 from spotless_core.detection.mask import MaskResult, Thresholds, describe_defects, find_core
 from spotless_core.errors import ModelError
-from spotless_core.options import MaskOptions
+from spotless_core.options import MaskOptions, Sensitivity
+from spotless_core.training import scores
 from spotless_core.training.calibrate import FALSE_PER_MP, calibrate_evidence, find_candidates
 from spotless_core.training.evaluate import CalibrationCounts, measure_frame
 from spotless_core.training.reliability import Reliability, ReliabilityCounts
 from spotless_core.training.scores import (
     Counts,
     contrast_band,
+    core_of,
     count_frame,
     count_top_hat,
     describe_clean,
@@ -270,3 +274,21 @@ def test_measuring_a_frame_counts_it_at_every_sensitivity_with_and_without_dust(
     assert measured.megapixels == pytest.approx(2.0)
     assert worst.galleries["false_alarms"]
     assert worst.galleries["clean_frames"]
+
+
+def test_faint_lines_are_scored_as_the_pipeline_marks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, elements = two_elements()
+    frame = dusty_frame(truth, np.zeros(truth.shape, np.float32), elements)
+    asked = []
+
+    def one_line(grey: GreyImage, um_per_px: float, sensitivity: Sensitivity) -> tuple[FaintLine, ...]:
+        asked.append((um_per_px, sensitivity))
+        return (FaintLine(((0.0, 55.0), (99.0, 55.0)), 2.0, 1, 20.0, 1.0),)
+
+    monkeypatch.setattr(scores, "find_lines", one_line)
+
+    core = core_of(frame, Thresholds(0.3, 0.15), Sensitivity.HIGH)
+
+    assert asked == [(6.35, Sensitivity.HIGH)]
+    assert core[:, 54:56].all()
+    assert core[:, 60:].sum() == 0
