@@ -35,12 +35,20 @@ class Detector:
 
     @classmethod
     def from_entry(cls, entry: ModelEntry, device: Device) -> "Detector":
-        """Load the network of a manifest's entry; raises `ModelError` if weights and shape do not fit."""
+        """Load the network of a manifest's entry, its logits calibrated (Platt scaling: Guo et al., ICML 2017).
+
+        Raises:
+            ModelError: weights and shape do not fit.
+        """
         network = UNet(UNetShape(**entry.shape))
         try:
             network.load_state_dict(load_weights(entry), strict=False)
         except RuntimeError as error:
             raise ModelError(f"{entry.path}: weights do not fit the shape in the manifest ({error}).") from error
+        with torch.no_grad():
+            network.head.weight.mul_(entry.calibration.get("slope", 1.0))
+            if network.head.bias is not None:
+                network.head.bias.mul_(entry.calibration.get("slope", 1.0)).add_(entry.calibration.get("offset", 0.0))
         return cls(network, device)
 
     @property

@@ -2,8 +2,9 @@
 
 A logistic score over the features below, fitted on candidates of calibration frames (`evaluate --calibrate`): picture
 structure that looks like dust mostly lies in texture, has little contrast to its surroundings, has company of its own
-tone, is as soft as the picture, lies along an axis of the frame, or is dark on a frame whose dust is bright. The
-weights travel in the model's manifest entry; a sensitivity is a least score, so it means the same on every frame.
+tone, is as soft as the picture, lies along an axis of the frame, or is dark on a frame whose dust is bright. How dusty
+the film is otherwise is the prior: on a clean frame a doubtful speck is more likely picture. The weights travel in the
+model's manifest entry; a sensitivity is a least score of this evidence, the same on every frame.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ FEATURES = (
     "company",
     "sharpness",
     "polarity",
+    "dustiness",
     "bias",
 )
 MARGIN_PX = 12
@@ -40,6 +42,10 @@ LOWEST, HIGHEST = 1e-3, 1 - 1e-3
 COMPANY_FLOOR = 0.01
 MAX_LINE_COMPANY = 0.03
 """A hair lies alone: a line with more of its own tone around it than this share is a twig, a wire, a letter."""
+DUSTINESS_WEIGHT = 0.7
+"""Less than the 1 of Bayes' rule, so that on nearly clean film sure specks are still repaired. Fixed, not fitted."""
+CLEANEST_PER_MM2 = 0.02
+"""A dozen and a half sure specks on a 35 mm frame: below this no film is clean for sure."""
 POLARITY_DOUBT = 2.0
 """So many sure candidates of a frame must agree before their common polarity counts by half."""
 
@@ -63,10 +69,13 @@ class Candidates:
         return piece
 
 
-def gather(probability: Probability, grey: GreyImage, seed: float, grow: float, min_area_px: float) -> Candidates:
+def gather(
+    probability: Probability, grey: GreyImage, um_per_px: float, seed: float, grow: float, min_area_px: float
+) -> Candidates:
     """Find the candidates of a frame by seed-and-grow, from `min_area_px` on, and measure them.
 
-    `probability`, `grey`: H×W float32 in [0, 1], read only; `grey` is what the detector saw.
+    `probability`, `grey`: H×W float32 in [0, 1], read only; `grey` is what the detector saw. `um_per_px`: micrometres
+    on the film per pixel.
     """
     pieces = find_pieces(seed_and_grow(probability, seed, grow))
     numbers = np.flatnonzero(pieces.areas >= min_area_px)
@@ -80,7 +89,10 @@ def gather(probability: Probability, grey: GreyImage, seed: float, grow: float, 
         features.append(values)
         signs.append(sign)
     table = np.array(features).reshape(len(boxes), len(FEATURES))
-    table[:, FEATURES.index("polarity")] = _agreement(np.array(signs), table[:, FEATURES.index("probability")])
+    sure = _sureness(table[:, FEATURES.index("probability")])
+    frame_mm2 = grey.size * (um_per_px / 1000) ** 2
+    table[:, FEATURES.index("polarity")] = _agreement(np.array(signs), sure)
+    table[:, FEATURES.index("dustiness")] = np.log((sure.sum() - sure) / frame_mm2 + CLEANEST_PER_MM2)
     return Candidates(pieces.labels, numbers + 1, boxes, shapes, table)
 
 
@@ -104,7 +116,7 @@ def _measure(
     grey: GreyImage,
     fine: FloatImage,
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the features of one candidate (polarity still 0) and whether it is brighter (+1) or darker (-1)."""
+    """Return the features of one candidate (its frame's still 0) and whether it is brighter (+1) or darker (-1)."""
     top, left = max(box[0] - MARGIN_PX, 0), max(box[1] - MARGIN_PX, 0)
     place = np.s_[top : box[2] + MARGIN_PX, left : box[3] + MARGIN_PX]
     piece: Mask = labels[place] == number
@@ -127,6 +139,7 @@ def _measure(
             np.log(abs(step) + 0.01),
             np.log(_company(float(inside.mean()), ring) + COMPANY_FLOOR),
             np.log(_steepness(grey[place], piece) / (abs(step) + 0.01) + 0.01),
+            0.0,
             0.0,
             1.0,
         ]
@@ -157,13 +170,17 @@ def _company(tone: float, ring: NDArray[np.float32]) -> float:
     return float((ring > border).mean() if tone > middle else (ring < border).mean())
 
 
-def _agreement(signs: NDArray[np.float64], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sureness(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of candidates by their peak probability: 0 up to a half, 1 at one."""
+    sure: NDArray[np.float64] = np.clip(2 / (1 + np.exp(-logits)) - 1, 0, 1) ** 2
+    return sure
+
+
+def _agreement(signs: NDArray[np.float64], sure: NDArray[np.float64]) -> NDArray[np.float64]:
     """Agreement of each candidate's sign with the frame's other sure ones, in [-1, 1].
 
     The dust of a frame is all bright (a negative) or all dark (a slide): light on a night street is bright on both.
     """
-    sure = np.clip(2 / (1 + np.exp(-logits)) - 1, 0, 1)  # 0 at a probability of a half, 1 at one
     others_sum = (signs * sure).sum() - signs * sure
-    others = sure.sum() - sure
-    agreement: NDArray[np.float64] = signs * others_sum / (others + POLARITY_DOUBT)
+    agreement: NDArray[np.float64] = signs * others_sum / (sure.sum() - sure + POLARITY_DOUBT)
     return agreement

@@ -109,7 +109,7 @@ def find_core(
 ) -> tuple[Mask, int]:
     """Select the candidates that are defects: their pixels before growth (H×W bool), and how many were over a cap."""
     min_area = max(np.pi / 4 * (options.min_speck_um / um_per_px) ** 2, MIN_AREA_PX)
-    candidates = gather(probability, grey, thresholds.seed, thresholds.grow, min_area)
+    candidates = gather(probability, grey, um_per_px, thresholds.seed, thresholds.grow, min_area)
     kept = np.zeros(int(candidates.labels.max(initial=0)) + 1, bool)
     too_large = 0
     for index, shape in enumerate(candidates.shapes):

@@ -25,8 +25,8 @@ MANIFEST = "manifest.toml"
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One network of the manifest. `shape`: its constructor's arguments, numbers and booleans. `input`: limits as data
-    (multiple, smallest size). `thresholds`: per sensitivity {seed, grow}, probabilities calibrated on the validation
-    set.
+    (multiple, smallest size). `thresholds`: per sensitivity {seed, grow, evidence}. `evidence`: weights of the score
+    of a candidate. `calibration`: slope and offset that turn the detector's logits into honest ones.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ModelEntry:
     input: Mapping[str, int]
     thresholds: Mapping[str, Mapping[str, float]]
     evidence: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
 
 def default_models_folder() -> Path:
@@ -63,6 +64,7 @@ def read_manifest(folder: Path) -> dict[str, ModelEntry]:
                 input=entry["input"],
                 thresholds=entry.get("thresholds", {}),
                 evidence=entry.get("evidence", {}),
+                calibration=entry.get("calibration", {}),
             )
             for name, entry in document["model"].items()
         }

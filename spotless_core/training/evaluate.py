@@ -7,7 +7,7 @@ photographs scored with thresholds chosen on the other. Frames are held in memor
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from spotless_core.networks.device import choose_device
 from spotless_core.networks.unet import UNetShape
 from spotless_core.networks.weights import ModelEntry, default_models_folder, read_manifest
 from spotless_core.options import DeviceOptions, MaskOptions, Sensitivity
-from spotless_core.training.calibrate import calibrate_evidence, find_candidates
+from spotless_core.training.calibrate import calibrate_evidence, find_candidates, fit_calibration
 from spotless_core.training.case_sheet import draw_cases
 from spotless_core.training.curves import draw_reliability
 from spotless_core.training.dataset import IGNORED
@@ -96,6 +96,10 @@ def evaluate_detector(
         raise MissingInputError(
             f"{run.validation_photos}: one photograph; two or more are needed to choose thresholds."
         )
+    if calibrate:
+        raw = Detector.from_entry(replace(entry, calibration={}), choose_device(DeviceOptions()))
+        entry = replace(entry, calibration=fit_calibration(make_frames(materials, raw, inspection)))
+        detector = Detector.from_entry(entry, choose_device(DeviceOptions()))
     frames: Iterable[Frame] = make_frames(materials, detector, inspection)
     thresholds = {name: thresholds_for(MaskOptions(sensitivity=Sensitivity(name)), entry) for name in entry.thresholds}
     cross_checked: dict[str, Scores] = {}
@@ -176,10 +180,11 @@ class CalibrationCounts:
 
 
 def write_thresholds(folder: Path, entry: ModelEntry, steps: int, thresholds: Mapping[str, Thresholds]) -> None:
-    """Write calibrated `thresholds` into the manifest in `folder`; weights and shape stay those of `entry`."""
+    """Write `thresholds` into the manifest in `folder`; weights, shape and calibration stay those of `entry`."""
     values = {name: (each.seed, each.grow, each.evidence or 0.0) for name, each in thresholds.items()}
     shape = UNetShape(**entry.shape)
-    write_manifest(folder, entry.sha256, shape.numbers(), values, steps, thresholds[NORMAL].weights or {})
+    weights = thresholds[NORMAL].weights or {}
+    write_manifest(folder, entry.sha256, shape.numbers(), values, steps, weights, entry.calibration)
 
 
 def _split(frames: Sequence[Measured], counts: Sequence[Counts]) -> SplitScores:

@@ -70,11 +70,12 @@ def write_manifest(
     thresholds: Mapping[str, tuple[float, ...]],
     steps: int,
     evidence: Mapping[str, float] = MappingProxyType({}),
+    calibration: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Write the detector's entry of `manifest.toml` in `models`; other networks' entries stay.
 
     `shape`: the U-Net's, as `UNetShape.numbers` returns it. `thresholds`: per sensitivity (seed, grow) or (seed, grow,
-    evidence), the latter with the weights `evidence`.
+    evidence), the latter with the weights `evidence`. `calibration`: slope and offset of the logits.
     """
     unet = UNetShape.from_numbers(shape)
     sizes = {"width": unet.width, "depth": unet.depth, "fold": unet.fold}
@@ -89,6 +90,7 @@ def write_manifest(
             "licence": LICENCE,
             "shape": {**sizes, "separable": True} if unet.separable else sizes,
             "input": {"channels": 1, "multiple": unet.multiple, "smallest_px": unet.multiple},
+            **({"calibration": calibration} if calibration else {}),
             **({"evidence": evidence} if evidence else {}),
             "thresholds": {
                 name: dict(zip(("seed", "grow", "evidence"), values, strict=False))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,21 @@ def test_specks_are_found_wherever_they_lie(detector: Detector) -> None:
     assert probability.shape == picture.shape
     assert probability[mask].min() > 0.9
     assert probability[~mask].max() < 0.1
+
+
+def test_the_manifests_calibration_makes_the_logits_honest(bright_spot_models: Path) -> None:
+    picture = draw_picture(128, 128)
+    add_specks(picture, 5)
+    entry = read_manifest(bright_spot_models)["detector"]
+    calibrated = replace(entry, calibration={"slope": 0.25, "offset": 1.5})
+
+    plain = Detector.from_entry(entry, CPU)._tile(picture, torch.float32).astype(np.float64)
+    honest = Detector.from_entry(calibrated, CPU)._tile(picture, torch.float32)
+
+    middle = (plain > 1e-4) & (plain < 1 - 1e-4)  # where float32 still knows the logit
+    logits = np.log(plain[middle] / (1 - plain[middle]))
+    assert middle.any()
+    assert np.abs(honest[middle] - 1 / (1 + np.exp(-0.25 * logits - 1.5))).max() < 1e-3
 
 
 def test_tiled_and_whole_agree(detector: Detector) -> None:

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import GreyImage
+from spotless_core.detection.evidence import DUSTINESS_WEIGHT
 from spotless_core.detection.lines import FaintLine
 from spotless_core.detection.mask import MaskResult, Thresholds, describe_defects, find_core
 from spotless_core.errors import ModelError
 from spotless_core.options import MaskOptions, Sensitivity
 from spotless_core.training import scores
-from spotless_core.training.calibrate import FALSE_PER_MP, calibrate_evidence, find_candidates
+from spotless_core.training.calibrate import FALSE_PER_MP, calibrate_evidence, find_candidates, fit_calibration
+from spotless_core.training.dataset import IGNORED
 from spotless_core.training.evaluate import CalibrationCounts, measure_frame
 from spotless_core.training.reliability import Reliability, ReliabilityCounts
 from spotless_core.training.scores import (
@@ -292,3 +294,33 @@ def test_faint_lines_are_scored_as_the_pipeline_marks_them(monkeypatch: pytest.M
     assert asked == [(6.35, Sensitivity.HIGH)]
     assert core[:, 54:56].all()
     assert core[:, 60:].sum() == 0
+
+
+def test_calibration_finds_the_slope_and_offset_that_were_hidden() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.uniform(-3, 3, (1000, 1000))
+    truth = (rng.random(logits.shape) < 1 / (1 + np.exp(-1.3 * logits - 0.8))).astype(np.uint8)
+    truth[:50] = IGNORED  # says nothing
+    frame = dusty_frame(truth, 1 / (1 + np.exp(-logits)), [])
+
+    found = fit_calibration([frame])
+
+    assert found["slope"] == pytest.approx(1.3, abs=0.05)
+    assert found["offset"] == pytest.approx(0.8, abs=0.05)
+    with pytest.raises(ModelError, match="no dust"):
+        fit_calibration([dusty_frame(np.zeros((50, 50), np.uint8), np.full((50, 50), 0.5), [])])
+
+
+def test_evidence_is_fitted_with_the_film_clean_too() -> None:
+    frames = [candidates_frame(seed) for seed in (1, 2)]
+    with_false = [
+        replace(frame, clean_probability=frame.probability, clean_grey=frame.grey) for frame in frames
+    ]  # everything that is found on them is found on the clean film as well
+
+    plain = calibrate_evidence(frames)["normal"].weights
+    doubting = calibrate_evidence(with_false)["normal"].weights
+
+    assert plain is not None
+    assert doubting is not None
+    assert plain["dustiness"] == doubting["dustiness"] == DUSTINESS_WEIGHT
+    assert doubting["probability"] < plain["probability"]

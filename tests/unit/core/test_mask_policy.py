@@ -199,7 +199,7 @@ def test_a_candidate_in_texture_needs_more_than_one_on_smooth_film() -> None:
 
 
 def features_of(field: np.ndarray, grey: np.ndarray) -> list[dict[str, float]]:
-    table = gather(field, grey, 0.3, 0.2, 4).features
+    table = gather(field, grey, UM, 0.3, 0.2, 4).features
     return [dict(zip(FEATURES, row, strict=True)) for row in table]
 
 
@@ -251,7 +251,7 @@ def test_a_lone_candidate_has_no_company_to_agree_with() -> None:
 
 
 def test_a_frame_without_candidates_has_an_empty_table() -> None:
-    assert gather(probability(), GREY, 0.3, 0.2, 4).features.shape == (0, len(FEATURES))
+    assert gather(probability(), GREY, UM, 0.3, 0.2, 4).features.shape == (0, len(FEATURES))
 
 
 def test_a_negative_size_is_refused_with_its_key() -> None:
@@ -277,3 +277,33 @@ def test_the_scale_comes_from_the_film_format_then_the_tag_then_a_35_mm_frame(
 
     assert um_per_px == pytest.approx(expected)
     assert bool(note) is noted
+
+
+def test_the_film_is_as_dusty_as_its_other_sure_candidates_say() -> None:
+    places = [(40, 40 + 60 * i, 5, 0.99) for i in range(6)]
+    tone = np.full((300, 400), 0.5, np.float32)
+
+    dusty = features_of(probability(*places, (200, 200, 5, 0.9)), tone)
+    alone = features_of(probability((200, 200, 5, 0.9)), tone)
+    doubtful = features_of(probability((200, 200, 5, 0.9), (100, 100, 5, 0.5)), tone)
+
+    frame_mm2 = 300 * 400 * (UM / 1000) ** 2
+    sure = (2 * 0.99 - 1) ** 2
+    assert alone[0]["dustiness"] == pytest.approx(np.log(0.02))
+    assert dusty[-1]["dustiness"] == pytest.approx(np.log(6 * sure / frame_mm2 + 0.02), abs=1e-3)
+    assert doubtful[1]["dustiness"] == pytest.approx(np.log(0.02))  # a probability of a half says nothing
+
+
+def test_a_doubtful_candidate_counts_on_dusty_film_and_a_sure_one_on_any() -> None:
+    places = [(40, 40 + 60 * i, 5, 0.99) for i in range(6)]
+    weights = {"probability": 1.0, "dustiness": 0.7, "bias": 0.0}
+    thresholds = Thresholds(0.4, 0.25, 0.5, weights)
+    tone = np.full((300, 400), 0.5, np.float32)
+
+    on_dusty, _ = find_core(probability(*places, (200, 200, 5, 0.7)), thresholds, MaskOptions(), UM, tone)
+    on_clean, _ = find_core(probability((200, 200, 5, 0.7)), thresholds, MaskOptions(), UM, tone)
+    sure, _ = find_core(probability((200, 200, 5, 0.999)), thresholds, MaskOptions(), UM, tone)
+
+    assert on_dusty[200, 200]
+    assert not on_clean[200, 200]
+    assert sure[200, 200]
