@@ -2,9 +2,10 @@
 
 The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
 by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only.
-Run as a program it is a station's daemon with a fake worker: `python fake_workers.py CONFIG [LOADER] [--once]`.
+Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once] [--no-links]`.
 """
 
+import errno
 import hashlib
 import os
 import sys
@@ -158,6 +159,10 @@ def load_dead(_: WorkerSetup) -> FakeRestorer:
     os._exit(3)
 
 
+def _refuse_links(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EPERM, "no hard links on this file system")
+
+
 def main() -> int:
     from spotlessd.log import set_up_log
     from spotlessd.service import Service
@@ -167,6 +172,8 @@ def main() -> int:
     settings = load_settings(Path(words[0]))
     loader = globals()[words[1]] if len(words) > 1 else load_fake
     set_up_log(settings.log)
+    if "--no-links" in sys.argv:
+        os.link = _refuse_links  # as on exFAT and many shares
     return Service(settings, is_once="--once" in sys.argv, loader=loader, check=check_fake_header).run()
 
 

@@ -166,6 +166,38 @@ def test_a_daemon_killed_at_any_step_publishes_each_scan_once_after_restart(stat
     station.check_promises(inputs)
 
 
+def test_a_daemon_killed_between_reserving_a_name_and_filling_it_publishes_once_after_restart(station: Station) -> None:
+    scans = [write_fake_scan(station.scans / f"frame{number}.tif", number) for number in range(2)]
+    inputs = station.input_hashes()
+
+    code, text = station.run_once("--no-links", crash_at="publish.placeholder")
+    assert code == 137, text
+    assert any(len(content) == 0 for content in station.results().values())  # the reserved name
+    code, text = station.run_once("--no-links")
+
+    assert code == 0, text
+    assert station.results() == expected_results(scans)
+    station.check_promises(inputs)
+
+
+def test_a_worker_killed_at_every_try_is_blamed_on_the_scan_which_can_be_tried_again(station: Station) -> None:
+    scans = [write_fake_scan(station.scans / "frame.tif")]
+    inputs = station.input_hashes()
+
+    code, text = station.run_once(crash_at="worker.mid_job")
+    assert code == 65, text
+    assert station.states() == {"frame.tif": JobState.QUARANTINED}
+    assert station.results() == {}
+    with Database.open(station.state / LEDGER_NAME) as database:
+        ledger = Ledger(database)
+        assert ledger.retry(ledger.jobs()[0].id, time.time())
+    code, text = station.run_once()
+
+    assert code == 0, text
+    assert station.results() == expected_results(scans)
+    station.check_promises(inputs)
+
+
 def test_a_worker_killed_in_a_job_costs_one_attempt_and_nothing_else(station: Station) -> None:
     scans = [write_fake_scan(station.scans / name) for name in ("kill_first.tif", "other.tif")]
     inputs = station.input_hashes()
@@ -322,6 +354,23 @@ def test_a_bad_config_on_reload_keeps_the_old_one_and_says_so(station: Station) 
     write_fake_scan(station.scans / "frame.tif")
 
     station.wait_for_states({"frame.tif": JobState.DONE})
+
+
+def test_a_good_config_on_reload_holds_for_the_next_scan(station: Station) -> None:
+    daemon = station.start()
+    write_fake_scan(station.scans / "before.tif")
+    station.wait_for_states({"before.tif": JobState.DONE})
+    station.config.write_text(station.config.read_text() + '[mask]\nsensitivity = "high"\n')
+
+    daemon.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    write_fake_scan(station.scans / "after.tif")
+    station.wait_for_states({"before.tif": JobState.DONE, "after.tif": JobState.DONE})
+
+    results = station.results()
+    assert results["previews/before.jpg"] == b"PREVIEW normal"
+    assert results["previews/after.jpg"] == b"PREVIEW high"
+    assert read_status(station.state, time.time()).degraded == ()
 
 
 def test_a_worker_that_cannot_start_ends_a_single_run_with_its_exit_code(station: Station) -> None:
