@@ -1,8 +1,9 @@
 """From probability to mask: what is repaired, and what is left alone for good reason.
 
 Seed-and-grow with calibrated thresholds, absolute floors, size caps in micrometres, more evidence asked of large and
-elongated candidates (a wire is the same shape as a hair), growth over the penumbra, and a coverage budget. No
-threshold is relative to the frame: a clean frame gives an empty mask.
+elongated candidates (a wire is the same shape as a hair), faint lines, growth over the penumbra, and a coverage budget.
+No threshold is relative to the frame, so none is met for the sake of finding something: how dusty the film is otherwise
+is evidence for a candidate (evidence.py), and a clean frame gives an empty mask.
 """
 
 from collections.abc import Mapping
