@@ -20,6 +20,8 @@ SAMPLE_COUNT = 400_000
 LINEAR_MEDIAN = 0.20
 """A frame whose median lies below this fraction of its range is taken for linear: coded pictures centre near 0.4."""
 CODED_MEDIAN = 0.36
+CODED_BITS = 8
+"""Scans of so few bits are always coded: linear ones would have no shadows (VueScan's raw files keep to that, too)."""
 STRONGEST_GAMMA = 2.4
 MASK_RED_GREEN, MASK_GREEN_BLUE = 1.18, 1.12
 """Orange mask: even the clearest film passes that much more red than green, and green than blue."""
@@ -64,7 +66,7 @@ def sense_encoding(frame: Samples, bits: int, *, is_min_white: bool) -> Encoding
     low, high = (float(v) for v in np.percentile(grey, (0.1, 99.9)))
     gamma, transfer = 1.0, draft.transfer
     median = (float(np.median(grey)) - low) / max(high - low, 1e-6)
-    if not negative and median < LINEAR_MEDIAN:
+    if bits > CODED_BITS and not negative and median < LINEAR_MEDIAN:
         gamma = float(np.clip(np.log(max(median, 1e-4)) / np.log(CODED_MEDIAN), 1.0, STRONGEST_GAMMA))
         transfer = "linear"
         low, high = (float(max(v, 0.0) ** (1 / gamma)) for v in (low, high))

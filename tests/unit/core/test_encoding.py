@@ -21,6 +21,15 @@ def test_a_gamma_coded_positive_is_left_as_it_is() -> None:
     assert np.corrcoef(grey.ravel(), picture.ravel())[0, 1] > 0.999
 
 
+def test_a_dark_scan_of_8_bits_is_not_taken_for_a_linear_one() -> None:
+    night = draw_picture(200, 300) ** 2.4
+
+    encoding = sense_encoding(as_samples(night, 255), 8, is_min_white=False)
+
+    assert encoding.transfer == "gamma"
+    assert encoding.gamma == 1.0
+
+
 def test_a_linear_scan_is_sensed_and_coded_for_the_detector() -> None:
     picture = draw_picture(200, 300)
     picture[:4] = 1.0  # a specular edge gives the range
