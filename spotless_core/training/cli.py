@@ -152,9 +152,8 @@ def _train(options: argparse.Namespace) -> int:
 def _preview(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from spotless_core.training.batches import real_by_kind
+    from spotless_core.training.batches import real_by_kind, training_photos
     from spotless_core.training.curves import sheet
-    from spotless_core.training.dataset import load_photos
     from spotless_core.training.inpainter_dataset import HoleBatches
     from spotless_core.training.inpainter_loop import write_hole_sheet
     from spotless_core.training.loop import FilmBatches
@@ -163,12 +162,12 @@ def _preview(options: argparse.Namespace) -> int:
     if options.network == "inpainter":
         inpainter = replace(read_inpainter_run(options.config), batch=32)
         real = real_by_kind(inpainter, inpainter.real_scans)
-        holes = HoleBatches(load_photos(inpainter.photos), real, inpainter, options.seed)
+        holes = HoleBatches(training_photos(inpainter), real, inpainter, options.seed)
         write_hole_sheet(holes[0], None, options.output)
     else:
         detector = read_run(options.config)
         real = real_by_kind(detector, detector.real_scans)
-        batches = FilmBatches(load_photos(detector.photos), real, detector, options.seed, 32)
+        batches = FilmBatches(training_photos(detector), real, detector, options.seed, 32)
         grey, truth = batches[0]
         sheet(grey.numpy()[:, 0], truth.numpy()[:, 0], None, options.output)
     print(options.output)
