@@ -19,7 +19,9 @@ class Sensitivity(StrEnum):
 
 
 class InpaintMethod(StrEnum):
-    """How holes are filled. AUTO = the best method whose weights are here."""
+    """How holes are filled. AUTO = each region by the cheapest method that is as good as our LaMa; without its weights,
+    lama-cleaner if big-lama is here, else NS.
+    """
 
     AUTO = "auto"
     LAMA = "lama"
@@ -107,13 +109,25 @@ class MaskOptions:
 class InpaintOptions:
     """How holes are filled: `method`, and for lama-cleaner the path of `big-lama.pt` (None = lama-cleaner's cache).
 
-    `context_px`: clean pixels kept around a hole in its crop. `grain`: put measured grain back into fills.
+    `context_px`: clean pixels kept around a hole in its crop, zero or more; thick holes get more. `grain`: put measured
+    grain back into fills. `max_hole_um`: width of the widest hole that is filled unattended, a positive number of
+    micrometres. `max_seconds`: longest time for the fills of one frame, 0 = no limit. Over either a frame is held.
     """
 
     method: InpaintMethod = InpaintMethod.AUTO
     big_lama_path: Path | None = None
-    context_px: int = 32
+    context_px: int = 24
     grain: bool = True
+    max_hole_um: float = 1000.0
+    max_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.context_px < 0:
+            raise OptionsError(f"inpaint.context_px = {self.context_px}; zero or more pixels expected.")
+        if self.max_hole_um <= 0:
+            raise OptionsError(f"inpaint.max_hole_um = {self.max_hole_um}; a positive number of micrometres expected.")
+        if self.max_seconds < 0:
+            raise OptionsError(f"inpaint.max_seconds = {self.max_seconds}; zero (no limit) or more seconds expected.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,15 @@ from spotless_core.image_io.opening import open_scan
 from spotless_core.image_io.preview import apply_edits_inplace, shrink, write_preview
 from spotless_core.image_io.scan_file import ScanFile
 from spotless_core.image_io.verify import verify_restored
+from spotless_core.inpainting.budgets import reason_of_time, reasons_to_hold
 from spotless_core.inpainting.choice import choose_inpainter
 from spotless_core.inpainting.inpainter import Inpainter
-from spotless_core.inpainting.repair import RepairResult, repair_frame
+from spotless_core.inpainting.repair import RepairResult, name_methods, repair_frame
 from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import ModelEntry, default_models_folder, read_manifest
 from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
 from spotless_core.photo import Edit, ScanInfo
-from spotless_core.receipt import Defect, FileFacts, InputFacts, Receipt
+from spotless_core.receipt import FileFacts, InputFacts, Receipt
 from spotless_core.stopwatch import Stopwatch, peak_memory_mb
 
 SOFTWARE = "spotlessd 0.1.0"
@@ -79,6 +80,9 @@ def load_tools(device: DeviceOptions, inpaint: InpaintOptions, models_folder: Pa
     detector = Detector.from_entry(entry, chosen)
     inpainter, notes = choose_inpainter(inpaint, chosen.kind, entries)
     models = (FileFacts(entry.path.name, entry.sha256), *_model_facts(inpainter))
+    precision = getattr(inpainter, "precision", detector.precision)
+    if precision != detector.precision:
+        notes = (*notes, f"{inpainter.name} computed in {precision}.")
     notes = (*((chosen.note,) if chosen.note else ()), *notes)
     return Tools(detector, entry, inpainter, chosen.kind, detector.precision, models, notes)
 
@@ -95,8 +99,8 @@ def restore_photo(
 ) -> Receipt:
     """Restore the scan at `source` into `outputs`, complete and fsynced on return; `on_step` hears of every tile.
 
-    With `given_mask` (PNG of the scan's size, above 127 = repair) nothing is detected: mask in = mask out. A frame over
-    the coverage budget is held: mask and preview are written, the image is not.
+    With `given_mask` (PNG of the scan's size, above 127 = repair) nothing is detected: mask in = mask out, whatever the
+    budgets. Else a frame over a budget (inpainting/budgets.py) is held: mask and preview are written, the image is not.
 
     Raises:
         ScanError: the scan is damaged or of a kind that cannot be kept exactly.
@@ -113,23 +117,27 @@ def restore_photo(
         watch.lap("decode")
 
         found = _find(frame, encoding, tools, options, um_per_px, given_mask, on_step)
-        held = given_mask is None and found.coverage > options.mask.max_coverage
+        held: tuple[str, ...] = ()
+        if given_mask is None:
+            held = reasons_to_hold(found.mask, found.defects, found.coverage, options, um_per_px)
         watch.lap("detect")
 
-        edits: list[Edit] = []
-        defects = found.defects
+        repaired = RepairResult([], [])
         if not held:
             repaired = repair_frame(
                 frame,
                 info.full_scale,
                 found.mask,
                 tools.inpainter,
-                options.inpaint,
+                options.inpaint if given_mask is None else replace(options.inpaint, max_seconds=0.0),
                 seed=int(digest[:8], 16),
                 value_max=encoding.value_max,
                 on_progress=lambda done: on_step("inpaint", done),
             )
-            edits, defects = repaired.edits, _with_methods(found, repaired)
+        if repaired.left_over:
+            held = (reason_of_time(repaired.left_over, options.inpaint.max_seconds),)
+        edits = repaired.edits
+        defects = name_methods(found.defects, repaired, found.mask.shape)
         watch.lap("inpaint")
 
         on_step("encode", 0.0)
@@ -151,11 +159,7 @@ def restore_photo(
         facts = {role: FileFacts(path.name, _sha256(path)) for role, path in written.items()}
         watch.lap("verify")
 
-    notes = [*tools.notes, *found.left_alone, *([scale_note] if scale_note else [])]
-    if held:
-        notes.append(
-            f"held: {found.coverage:.1%} of the frame would be repaired, {options.mask.max_coverage:.1%} is allowed"
-        )
+    notes = (*tools.notes, *found.left_alone, *((scale_note,) if scale_note else ()), *repaired.notes, *held)
     return Receipt(
         software=SOFTWARE,
         outcome="held" if held else "done",
@@ -172,7 +176,7 @@ def restore_photo(
         outside_mask_identical=not held,
         seconds=watch.seconds(),
         peak_memory_mb=peak_memory_mb(),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -274,22 +278,6 @@ def _input_facts(
         encoding=f"{encoding.transfer}, {encoding.range_bits} of {info.bits} bits used",
         polarity=encoding.polarity,
     )
-
-
-def _with_methods(found: MaskResult, repaired: RepairResult) -> tuple[Defect, ...]:
-    """Name for each defect the method that filled most of its box's masked pixels."""
-    names = sorted(set(repaired.methods))
-    filled = np.zeros(found.mask.shape, np.uint8)  # 0 = untouched, i + 1 = names[i]
-    for edit, method in zip(repaired.edits, repaired.methods, strict=True):
-        height, width = edit.mask.shape
-        filled[edit.top : edit.top + height, edit.left : edit.left + width][edit.mask] = names.index(method) + 1
-    defects = []
-    for defect in found.defects:
-        top, left, bottom, right = defect.box
-        place = filled[top:bottom, left:right]
-        votes = np.bincount(place[place > 0], minlength=1)
-        defects.append(replace(defect, method=names[int(votes.argmax()) - 1] if votes.any() else ""))
-    return tuple(defects)
 
 
 def _model_facts(inpainter: Inpainter) -> tuple[FileFacts, ...]:

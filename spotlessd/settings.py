@@ -119,6 +119,7 @@ class Settings(BaseSettings):
         """
         options = asdict(self.restore_options())
         del options["max_megapixels"], options["preview_long_side_px"]
+        del options["inpaint"]["max_hole_um"], options["inpaint"]["max_seconds"]
         options["inpaint"]["big_lama_path"] = self.inpaint.big_lama_path is not None
         digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
         digest.update(b"\0" + _weights_fingerprint().encode())

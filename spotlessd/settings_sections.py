@@ -116,10 +116,16 @@ class InpaintSettings(Section):
     big_lama_path: OptionalPath = _INPAINT.big_lama_path
     context_px: Annotated[Whole, Field(ge=0, le=4096)] = _INPAINT.context_px
     grain: bool = _INPAINT.grain
+    max_hole_um: Number = _INPAINT.max_hole_um
+    max_seconds: Number = _INPAINT.max_seconds
 
     def options(self) -> InpaintOptions:
         """Return the core's options."""
         return InpaintOptions(**self.model_dump())
+
+    @model_validator(mode="after")
+    def _core_rules(self) -> Self:
+        return _checked(self, InpaintOptions)
 
 
 class DeviceSettings(Section):
@@ -168,7 +174,7 @@ class LogSettings(Section):
 
 
 SectionKind = TypeVar("SectionKind", bound=Section)
-OptionsKind = type[DetectOptions] | type[MaskOptions]
+OptionsKind = type[DetectOptions] | type[MaskOptions] | type[InpaintOptions]
 
 
 def _checked(section: SectionKind, kind: OptionsKind) -> SectionKind:

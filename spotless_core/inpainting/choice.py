@@ -12,6 +12,7 @@ from spotless_core.errors import ModelError
 from spotless_core.inpainting.cv2_fill import Cv2Fill
 from spotless_core.inpainting.inpainter import Inpainter
 from spotless_core.inpainting.lama_cleaner_fill import LamaCleanerFill, find_big_lama
+from spotless_core.inpainting.tiers import TieredFill
 from spotless_core.options import InpaintMethod, InpaintOptions
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ def choose_inpainter(
 ) -> tuple[Inpainter, tuple[str, ...]]:
     """Return the method to use, ready on `device` ("cpu", "cuda", "mps"), and notes for the receipt.
 
-    `entries`: the model manifest; LAMA needs its entry "lama". AUTO takes lama-cleaner if big-lama's weights are where
-    `options` says, or in lama-cleaner's cache if it says
-    nothing; else "ns", which measured best of the classical methods.
+    `entries`: the model manifest; LAMA needs its entry "lama" and takes it for every region. AUTO tiers it with "ns",
+    the best of the classical methods (tiers.py). Without the entry AUTO takes lama-cleaner if big-lama's weights are
+    where `options` says, or in lama-cleaner's cache if it says nothing; else "ns".
 
     Raises:
         ModelError: the weights of the method asked for are missing or damaged.
@@ -47,10 +48,14 @@ def choose_inpainter(
         case InpaintMethod.LAMA_CLEANER:
             return _lama_cleaner(options, device)
         case InpaintMethod.AUTO:
+            if LAMA in entries:
+                from spotless_core.inpainting.lama_fill import LamaFill
+
+                return TieredFill(LamaFill(entries[LAMA], device), Cv2Fill("ns")), ()
             weights = find_big_lama(options.big_lama_path)
             if weights.is_file():
                 return _lama_cleaner(options, device)
-            return Cv2Fill("ns"), (f"inpaint auto: ns, because big-lama's weights are not at {weights}.",)
+            return Cv2Fill("ns"), (f"inpaint auto: ns, because no LaMa ships and big-lama is not at {weights}.",)
         case _:
             assert_never(options.method)
 
@@ -59,7 +64,7 @@ def _lama_cleaner(options: InpaintOptions, device: str) -> tuple[Inpainter, tupl
     fill = LamaCleanerFill(options.big_lama_path, device)
     notes: list[str] = []
     if options.method is InpaintMethod.AUTO:
-        notes.append("inpaint auto: lama-cleaner, because big-lama's weights are here.")
+        notes.append("inpaint auto: lama-cleaner, because no LaMa ships and big-lama's weights are here.")
     if fill.device != device:
         notes.append(f"lama-cleaner runs big-lama on {fill.device}, not on {device}.")
     if not fill.is_published:

@@ -1,8 +1,9 @@
 """Filling by our own LaMa network.
 
-In: crops in float32 [0, 1]. Out: the same crops, filled. Each colour channel is a plane of its own, measured by its own
-mean and contrast, so that grey scans, RGB scans and scans of any encoding go through one network. Crops are padded by
-reflection to sizes the network takes, and planes of one size run together.
+In: crops in float32 [0, 1]. Out: the same crops, filled with the picture as it would be without grain. Grey crops go
+through the network as three equal channels. Crops are padded by reflection to sizes the network takes, and crops of one
+size run together. A network that learned to looks at what lies under the mask, so a veiled defect is recovered from
+what shines through.
 """
 
 from collections.abc import Sequence
@@ -10,47 +11,69 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from spotless_core.arrays.kinds import FloatImage, GreyImage, Mask
-from spotless_core.errors import ModelError
+from spotless_core.arrays.kinds import FloatImage
+from spotless_core.errors import DeviceMemoryError, ModelError
 from spotless_core.inpainting.inpainter import Crop
-from spotless_core.inpainting.lama_planes import LamaPlane, prepare_plane
-from spotless_core.networks.lama import LamaGenerator, LamaShape
+from spotless_core.inpainting.lama_input import CHANNELS, LamaInput, prepare_input
+from spotless_core.networks.device import native_dtype
+from spotless_core.networks.lama import LamaGenerator, LamaShape, fold_batch_norm
 from spotless_core.networks.weights import ModelEntry, load_weights
 from spotless_core.receipt import FileFacts
 
 LAMA = "lama"
 """The network's name in the manifest, and the method's in options and receipts."""
-BATCH_PIXELS = 1 << 18
-"""Pixels of the planes that run together: bounds the memory."""
+BATCH_PIXELS = 1 << 17
+"""Pixels of the crops that run together: bounds the memory."""
+PROBE_PX = 64
+MAX_MEAN_DIFFERENCE = 0.02
+"""Largest mean difference, in units of the film's contrast, at which bfloat16 counts as agreeing with float32."""
+
+
+def load_lama(entry: ModelEntry) -> LamaGenerator:
+    """Load the network of a manifest's entry for evaluation on the CPU, its batch norms folded.
+
+    Raises:
+        ModelError: the weights are missing or damaged, or do not fit the shape in the manifest.
+    """
+    network = LamaGenerator(LamaShape.from_manifest(entry.shape))
+    if network.shape.channels != CHANNELS:
+        raise ModelError(f"{entry.path}: a LaMa of {network.shape.channels} channels; one of {CHANNELS} expected.")
+    counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    try:
+        network.load_state_dict({**counters, **load_weights(entry)})
+    except RuntimeError as error:
+        raise ModelError(f"{entry.path}: weights do not fit the shape in the manifest. Export them again.") from error
+    return fold_batch_norm(network)
 
 
 class LamaFill:
-    """Our LaMa, resident on one device, in float32.
+    """Our LaMa, resident on one device.
 
-    `device`: "cpu", "cuda" or "mps". `models`: the weights' name and sha256, for the receipt.
+    `device`: "cpu", "cuda" or "mps". `shows_veil`: whether the network looks at what lies under the mask. `models`: the
+    weights' name and sha256, for the receipt. `is_smooth`: it fills with the picture as it would be without grain.
 
     Raises:
         ModelError: the weights are missing or damaged, or do not fit the shape in the manifest.
     """
 
     name: str
+    is_smooth = True
 
-    def __init__(self, entry: ModelEntry, device: str) -> None:
+    def __init__(self, entry: ModelEntry, device: str, *, shows_veil: bool = True) -> None:
         self.name = LAMA
         self.device = device
+        self.shows_veil = shows_veil
         self.models = (FileFacts(entry.path.name, entry.sha256),)
-        network = LamaGenerator(LamaShape.from_manifest(entry.shape))
-        if network.shape.channels != 1:
-            raise ModelError(f"{entry.path}: a LaMa of {network.shape.channels} channels; one of 1 expected.")
-        weights = load_weights(entry)
-        counters = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
-        try:
-            network.load_state_dict({**counters, **weights})
-        except RuntimeError as error:
-            message = f"{entry.path}: weights do not fit the shape in the manifest. Export them again."
-            raise ModelError(message) from error
-        self._network = network.eval().to(device)
+        self._network = load_lama(entry).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dtype = self._agreed_dtype(native_dtype(device))
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision that runs: "bfloat16" or "float32"."""
+        return "bfloat16" if self._dtype == torch.bfloat16 else "float32"
 
     def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
         """Return one filled image per crop, each h×w×C float32 in [0, 1], inputs untouched.
@@ -58,21 +81,21 @@ class LamaFill:
         Raises:
             ArrayContractError: a crop has no clean pixel to fill from.
             ModelError: the network's output is not finite.
+            DeviceMemoryError: the device has no memory for a batch.
         """
         filled = [crop.image.copy() for crop in crops]
-        places: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        places: dict[tuple[int, int], list[int]] = {}
         for index, crop in enumerate(crops):
             if crop.mask.any():
-                size = self._padded_size(crop.mask.shape)
-                places.setdefault(size, []).extend((index, channel) for channel in range(crop.image.shape[2]))
+                places.setdefault(self._padded_size(crop.mask.shape), []).append(index)
         for (height, width), members in places.items():
             count = max(BATCH_PIXELS // (height * width), 1)
             for start in range(0, len(members), count):
                 batch = members[start : start + count]
-                planes = [self._prepared(crops[i].image[..., c], crops[i].mask, height, width) for i, c in batch]
-                for (i, c), values in zip(batch, self._run(planes), strict=True):
-                    mask = crops[i].mask
-                    filled[i][..., c][mask] = values[: mask.shape[0], : mask.shape[1]][mask]
+                inputs = [self._prepared(crops[index], height, width) for index in batch]
+                for index, image in zip(batch, self._run(inputs), strict=True):
+                    mask = crops[index].mask
+                    filled[index][mask] = image[: mask.shape[0], : mask.shape[1]][mask]
         return filled
 
     def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -80,16 +103,44 @@ class LamaFill:
         height, width = (-(-max(side, smallest) // multiple) * multiple for side in shape)
         return height, width
 
-    def _prepared(self, plane: GreyImage, mask: Mask, height: int, width: int) -> LamaPlane:
-        below, right = height - plane.shape[0], width - plane.shape[1]
-        whole = cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REFLECT_101)
-        holes = cv2.copyMakeBorder(mask.view(np.uint8), 0, below, 0, right, cv2.BORDER_REFLECT_101)
-        return prepare_plane(whole, holes.view(np.bool_), with_cheap_fill=self._network.shape.has_cheap_fill)
+    def _prepared(self, crop: Crop, height: int, width: int) -> LamaInput:
+        below, right = height - crop.mask.shape[0], width - crop.mask.shape[1]
+        whole = cv2.copyMakeBorder(crop.image, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        holes = cv2.copyMakeBorder(crop.mask.view(np.uint8), 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        shape = self._network.shape
+        return prepare_input(
+            np.asarray(whole).reshape(height, width, -1),
+            holes.view(np.bool_),
+            has_cheap_fill=shape.has_cheap_fill,
+            sees_veil=shape.sees_veil,
+            show_veil=self.shows_veil,
+        )
 
-    def _run(self, planes: list[LamaPlane]) -> list[GreyImage]:
-        inputs = torch.from_numpy(np.stack([plane.inputs for plane in planes])).to(self.device)
-        with torch.inference_mode():
-            values = self._network(inputs)[:, 0].cpu().numpy()
+    def _run(self, prepared: list[LamaInput]) -> list[FloatImage]:
+        inputs = torch.from_numpy(np.stack([each.inputs for each in prepared]))
+        values = self._values(inputs, self._dtype)
         if not np.isfinite(values).all():
             raise ModelError(f"{self.models[0].name} returned values that are not finite. Export or install it again.")
-        return [plane.to_film(value) for plane, value in zip(planes, values, strict=True)]
+        return [each.to_film(value) for each, value in zip(prepared, values, strict=True)]
+
+    def _values(self, inputs: Tensor, dtype: torch.dtype) -> NDArray[np.float32]:
+        """N×k×H×W → N×3×H×W in units of the crops' contrast."""
+        placed = inputs.to(self.device, memory_format=torch.channels_last)
+        try:
+            with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=dtype == torch.bfloat16):
+                values: Tensor = self._network(placed)
+            return values.cpu().numpy()
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            height, width = inputs.shape[-2:]
+            message = f"{self.device}: out of memory on {len(inputs)} crops of {height}×{width}."
+            raise DeviceMemoryError(f"{message} Choose device = cpu, or another inpaint.method.") from error
+
+    def _agreed_dtype(self, wanted: torch.dtype) -> torch.dtype:
+        """`wanted`, unless a probe crop comes out differently from float32."""
+        if wanted == torch.float32:
+            return wanted
+        side = -(-PROBE_PX // self._network.multiple) * self._network.multiple
+        probe = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (1, self._network.shape.inputs, side, side)))
+        exact, fast = (self._values(probe.float(), dtype) for dtype in (torch.float32, wanted))
+        difference = float(np.abs(fast - exact).mean())
+        return wanted if difference <= MAX_MEAN_DIFFERENCE else torch.float32

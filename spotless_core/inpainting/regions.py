@@ -1,13 +1,14 @@
 """From the mask to the crops that are filled: boxes with context, merged when near, in batches of one size.
 
-In: the mask and the clean margin wanted around holes. Out: regions. Each masked pixel is written by exactly one
-region; a crop may show other regions' holes, which are holes for the filling too. Crops have a side of 64, 128, 256 or
-512 where possible; a defect too long for that is cut into pieces. Windows are moved into the frame where they fit, and
-only what still sticks out is padded, by reflection. No pixel is changed here.
+In: the mask and the clean margin wanted around holes; thick holes get a wider one. Out: regions. Each masked pixel is
+written by exactly one region; a crop may show other regions' holes, which are holes for the filling too. Crops have a
+side of 64, 128, 256 or 512 where possible; a defect too long for that is cut into pieces. Windows are moved into the
+frame where they fit, and only what still sticks out is padded, by reflection. No pixel is changed here.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -43,17 +44,31 @@ class Region:
         return self.window[2] - self.window[0]
 
     @property
+    def box_in_window(self) -> Box:
+        """`own_box` in the crop's coordinates."""
+        top, left = self.own_box[0] - self.window[0], self.own_box[1] - self.window[1]
+        return top, left, top + self.own.shape[0], left + self.own.shape[1]
+
+    @property
     def own_in_window(self) -> tuple[slice, slice]:
         """Where `own_box` lies inside the crop."""
-        top, left = self.own_box[0] - self.window[0], self.own_box[1] - self.window[1]
-        return slice(top, top + self.own.shape[0]), slice(left, left + self.own.shape[1])
+        top, left, bottom, right = self.box_in_window
+        return slice(top, bottom), slice(left, right)
+
+
+class _Group(NamedTuple):
+    """Defects that go into one crop: their labels, their common box, and the clean pixels wanted around it."""
+
+    members: tuple[int, ...]
+    box: Box
+    context_px: int
 
 
 def find_regions(mask: Mask, context_px: int) -> list[Region]:
     """Return regions that together own every masked pixel exactly once, from top to bottom.
 
-    `mask`: H×W bool, read only. `context_px`: pixels kept around the owned pixels in a crop, zero or more. The order
-    and the boxes depend on nothing but the arguments.
+    `mask`: H×W bool, read only. `context_px`: pixels kept around the owned pixels in a crop, zero or more; a defect
+    thicker than that gets as much as it is thick. The order and the boxes depend on nothing but the arguments.
 
     Raises:
         ArrayContractError: `mask` is not H×W bool, or `context_px` is negative.
@@ -66,17 +81,18 @@ def find_regions(mask: Mask, context_px: int) -> list[Region]:
         raise ScanError("The mask covers every pixel; nothing is left to repair from. Give a mask of the defects only.")
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     longest = max(SIZE_CLASSES_PX[-1] - 2 * context_px, MIN_PIECE_PX)
-    small: list[tuple[int, Box]] = []
+    small: list[_Group] = []
     regions: list[Region] = []
-    for label, (left, top, width, height, _area) in enumerate(stats.tolist()[1:], start=1):
+    for label, (left, top, width, height, area) in enumerate(stats.tolist()[1:], start=1):
         box = (top, left, top + height, left + width)
         if max(width, height) <= longest:
-            small.append((label, box))
+            small.append(_Group((label,), box, _context(box, area, context_px)))
         else:
             regions += [
-                _region(mask, labels, (label,), piece, context_px) for piece in _pieces(labels, label, box, longest)
+                _region(mask, labels, _Group((label,), piece, context_px))
+                for piece in _pieces(labels, label, box, longest)
             ]
-    regions += [_region(mask, labels, members, box, context_px) for members, box in _merge(small, context_px)]
+    regions += [_region(mask, labels, group) for group in _merge(small)]
     return sorted(regions, key=lambda region: region.own_box)
 
 
@@ -140,27 +156,45 @@ def _pieces(labels: np.ndarray[tuple[int, int], np.dtype[np.int32]], label: int,
     return pieces
 
 
-def _merge(defects: list[tuple[int, Box]], context_px: int) -> list[tuple[tuple[int, ...], Box]]:
+def _context(box: Box, area: int, context_px: int) -> int:
+    """Clean pixels to show around a defect: as many as it is thick, as far as the largest crop has room.
+
+    Thickness is area over longer side: a blot must be seen with the picture it lies in, a long hair need not.
+    """
+    longest = max(box[2] - box[0], box[3] - box[1])
+    return max(context_px, min(area // longest, (SIZE_CLASSES_PX[-1] - longest) // 2))
+
+
+def _merge(defects: list[_Group]) -> list[_Group]:
     """Join defects whose common box still fits the crop that the larger one needs anyway."""
     cell_px = SIZE_CLASSES_PX[1]
-    groups: list[tuple[list[int], Box]] = []
+    groups: list[_Group] = []
     by_cell: dict[tuple[int, int], list[int]] = {}
-    for label, box in sorted(defects, key=lambda defect: defect[1]):
-        cell = (box[0] // cell_px, box[1] // cell_px)
+    for defect in sorted(defects, key=lambda defect: defect.box):
+        cell = (defect.box[0] // cell_px, defect.box[1] // cell_px)
         for index in (i for dy in (0, -1) for dx in (0, -1, 1) for i in by_cell.get((cell[0] + dy, cell[1] + dx), ())):
-            members, other = groups[index]
-            joined = (min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3]))
-            if _side(joined, context_px) == max(_side(box, context_px), _side(other, context_px)):
-                groups[index] = ([*members, label], joined)
+            joined = _joined(groups[index], defect)
+            if _side(joined) == max(_side(groups[index]), _side(defect)):
+                groups[index] = joined
                 break
         else:
             by_cell.setdefault(cell, []).append(len(groups))
-            groups.append(([label], box))
-    return [(tuple(members), box) for members, box in groups]
+            groups.append(defect)
+    return groups
 
 
-def _side(box: Box, context_px: int) -> int:
-    needed = max(box[2] - box[0], box[3] - box[1]) + 2 * context_px
+def _joined(one: _Group, other: _Group) -> _Group:
+    box = (
+        min(one.box[0], other.box[0]),
+        min(one.box[1], other.box[1]),
+        max(one.box[2], other.box[2]),
+        max(one.box[3], other.box[3]),
+    )
+    return _Group((*one.members, *other.members), box, max(one.context_px, other.context_px))
+
+
+def _side(group: _Group) -> int:
+    needed = max(group.box[2] - group.box[0], group.box[3] - group.box[1]) + 2 * group.context_px
     for side in SIZE_CLASSES_PX:
         if needed <= side:
             return side
@@ -170,13 +204,12 @@ def _side(box: Box, context_px: int) -> int:
 def _region(
     mask: Mask,
     labels: np.ndarray[tuple[int, int], np.dtype[np.int32]],
-    members: tuple[int, ...],
-    box: Box,
-    context_px: int,
+    group: _Group,
 ) -> Region:
+    box, members = group.box, group.members
     inside = labels[box[0] : box[2], box[1] : box[3]]
     own = inside == members[0] if len(members) == 1 else np.isin(inside, members)
-    side = _side(box, context_px)
+    side = _side(group)
     window = _window(box, side, mask.shape)
     while _clean_fraction(mask, window) < MIN_CLEAN_FRACTION and side < 2 * max(mask.shape):
         side *= 2

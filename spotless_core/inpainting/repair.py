@@ -1,31 +1,43 @@
 """The whole repair of one frame: regions, fill, grain, back to stored samples.
 
-In: the frame as stored, the mask, a method. Out: edits that together cover exactly the mask. Only crops around the
-defects are touched, so time and memory follow the damage, not the frame. Values are rounded, never truncated, at the
-scan's own depth. Same inputs and same seed give the same edits.
+In: the frame as stored, the mask, a method. Out: edits that together cover exactly the mask, and what filled each. Only
+crops around the defects are touched, so time and memory follow the damage, not the frame. Values are rounded, never
+truncated, at the scan's own depth. Same inputs and same seed give the same edits; if the time allowed is not enough,
+there are none at all.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from spotless_core.arrays.composite import composite
 from spotless_core.arrays.grain import put_grain_back
+from spotless_core.arrays.grain_measure import FilmGrain, measure_frame_grain
 from spotless_core.arrays.kinds import FloatImage, Mask, Samples, require_mask
 from spotless_core.errors import ArrayContractError
 from spotless_core.inpainting.inpainter import Crop, Inpainter
 from spotless_core.inpainting.regions import Region, batches, cut_mask, cut_samples, find_regions
+from spotless_core.inpainting.tiers import NamedFill, fill_named
 from spotless_core.options import InpaintOptions
 from spotless_core.photo import Edit
+from spotless_core.receipt import Defect
 
 
 @dataclass(frozen=True, slots=True)
 class RepairResult:
-    """`edits` cover each masked pixel exactly once; `methods[i]` is the name of what filled `edits[i]`."""
+    """`edits` cover each masked pixel exactly once; `methods[i]` is the name of what filled `edits[i]`.
+
+    `notes`: what a person should know of the fills. `left_over`: regions not filled because time was up; where it is
+    not 0 there are no edits.
+    """
 
     edits: list[Edit]
     methods: list[str]
+    notes: tuple[str, ...] = ()
+    left_over: int = 0
 
     def method_at(self, row: int, column: int) -> str:
         """Return the name of what filled the pixel, "" if it was not masked."""
@@ -46,12 +58,14 @@ def repair_frame(
     seed: int,
     value_max: int | None = None,
     on_progress: Callable[[float], None] = lambda _fraction: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> RepairResult:
     """Fill every masked pixel of `frame` and return what to write.
 
     `frame`: H×W×C uint8 or uint16, C = 1 or 3, read only. `full_scale`: 255 or 65535. `mask`: H×W bool, read only.
-    `seed`: of the places grain is taken from. `value_max`: the largest value the frame uses (14 bits in 16: 16383);
-    no fill exceeds it. `on_progress` gets the fraction done, in (0, 1], after each batch.
+    `seed`: of the grain. `value_max`: the largest value the frame uses (14 bits in 16: 16383);
+    no fill exceeds it. `on_progress` gets the fraction done, in (0, 1], after each batch. `clock`: seconds, for
+    `options.max_seconds`, looked at between batches.
 
     Raises:
         ArrayContractError: wrong shapes or dtypes.
@@ -64,16 +78,46 @@ def repair_frame(
     ceiling = full_scale if value_max is None else min(value_max, full_scale)
     regions = find_regions(mask, options.context_px)
     edits: list[Edit] = []
-    done = 0
+    methods: list[str] = []
+    faults: Counter[tuple[str, str]] = Counter()
+    start = clock()
+    film = None
+    if options.grain and regions:
+        film = measure_frame_grain(frame, full_scale, mask, np.random.default_rng(seed))
     for batch in batches(regions):
+        if options.max_seconds and clock() - start > options.max_seconds:
+            return RepairResult(edits=[], methods=[], left_over=len(regions) - len(edits))
         crops = [_crop(frame, full_scale, mask, region) for region in batch]
-        for region, crop, fill in zip(batch, crops, inpainter.fill(crops), strict=True):
-            repaired = _finish(region, crop, fill, seed, with_grain=options.grain)
+        fills = fill_named(inpainter, crops, [region.box_in_window for region in batch])
+        for region, crop, fill in zip(batch, crops, fills, strict=True):
+            repaired = _finish(region, crop, fill, film, seed, with_grain=options.grain)
             samples = np.clip(np.rint(repaired * np.float32(full_scale)), 0, ceiling).astype(frame.dtype)
             edits.append(Edit(top=region.own_box[0], left=region.own_box[1], samples=samples, mask=region.own))
-        done += len(batch)
-        on_progress(done / len(regions))
-    return RepairResult(edits=edits, methods=[inpainter.name] * len(edits))
+            methods.append(fill.method)
+            if fill.fault:
+                faults[fill.method, fill.fault] += 1
+        on_progress(len(edits) / len(regions))
+    notes = tuple(f"{count} regions were filled by {method}: {fault}" for (method, fault), count in faults.items())
+    return RepairResult(edits, methods, notes)
+
+
+def name_methods(defects: tuple[Defect, ...], repaired: RepairResult, shape: tuple[int, int]) -> tuple[Defect, ...]:
+    """Name for each defect the method that filled most of its box's masked pixels, "" if it was not filled.
+
+    `shape`: (height, width) of the frame.
+    """
+    names = sorted(set(repaired.methods))
+    filled = np.zeros(shape, np.uint8)  # 0 = untouched, i + 1 = names[i]
+    for edit, method in zip(repaired.edits, repaired.methods, strict=True):
+        height, width = edit.mask.shape
+        filled[edit.top : edit.top + height, edit.left : edit.left + width][edit.mask] = names.index(method) + 1
+    named = []
+    for defect in defects:
+        top, left, bottom, right = defect.box
+        place = filled[top:bottom, left:right]
+        votes = np.bincount(place[place > 0], minlength=1)
+        named.append(replace(defect, method=names[int(votes.argmax()) - 1] if votes.any() else ""))
+    return tuple(named)
 
 
 def _crop(frame: Samples, full_scale: int, mask: Mask, region: Region) -> Crop:
@@ -81,13 +125,15 @@ def _crop(frame: Samples, full_scale: int, mask: Mask, region: Region) -> Crop:
     return Crop(image=image, mask=cut_mask(mask, region.window))
 
 
-def _finish(region: Region, crop: Crop, fill: FloatImage, seed: int, *, with_grain: bool) -> FloatImage:
+def _finish(
+    region: Region, crop: Crop, fill: NamedFill, film: FilmGrain | None, seed: int, *, with_grain: bool
+) -> FloatImage:
     """Composite, put grain back, and return the box the region owns."""
     own_box = region.own_in_window
-    result = composite(crop.image, fill, crop.mask, feather_px=0)
+    result = composite(crop.image, fill.image, crop.mask, feather_px=0)
     if with_grain:
         own = np.zeros_like(crop.mask)
         own[own_box] = region.own
         random = np.random.default_rng([seed, region.own_box[0], region.own_box[1]])
-        result = put_grain_back(crop.image, result, crop.mask, own, random)
+        result = put_grain_back(crop.image, result, crop.mask, own, random, film=film, fill_is_smooth=fill.is_smooth)
     return result[own_box]

@@ -57,16 +57,22 @@ def _why_not(device: DeviceChoice) -> str:
     return ""
 
 
+def native_dtype(kind: str) -> torch.dtype:
+    """Return the dtype networks run in on a device of `kind`: bfloat16 where the hardware computes in it, else float32.
+
+    On a CPU only where it multiplies bfloat16 itself; emulated it is slower than float32.
+    """
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and "avx512_bf16" in _cpu_flags():
+        return torch.bfloat16
+    return torch.float32
+
+
 def _describe(device: DeviceChoice, note: str) -> Device:
-    if device is DeviceChoice.CUDA:
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        return Device("cuda", dtype, torch.cuda.get_device_name(), note)
-    if device is DeviceChoice.MPS:
-        return Device("mps", torch.float32, "Metal", note)
-    # Only where the CPU multiplies bfloat16 itself; emulated it is slower than float32.
-    has_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    native = has_bfloat16 and "avx512_bf16" in _cpu_flags()
-    return Device("cpu", torch.bfloat16 if native else torch.float32, "CPU", note)
+    names = {DeviceChoice.MPS: "Metal", DeviceChoice.CPU: "CPU"}
+    name = torch.cuda.get_device_name() if device is DeviceChoice.CUDA else names[device]
+    return Device(device.value, native_dtype(device.value), name, note)
 
 
 def _cpu_flags() -> str:

@@ -2,8 +2,11 @@
 
 Convolutions down, residual blocks of fast Fourier convolutions, convolutions up (Suvorov et al., WACV 2022, arXiv
 2109.07161). A fast Fourier convolution has a local branch (3×3) and a global one that works on the spectrum, so each
-block sees the whole crop (Chi et al., NeurIPS 2020). Spectra are computed in float32 under any autocast. With a cheap
-fill as extra input the network predicts what that fill lacks, and starts its training as the cheap fill itself.
+block sees the whole crop (Chi et al., NeurIPS 2020). Spectra are computed in float32 under any autocast. Beyond the
+paper: with a cheap fill as extra input the network predicts what that fill lacks, and starts its training as the cheap
+fill itself; it may see what shines through the mask; the first level may be folded (pixel-unshuffle), so that nothing
+wide runs at full resolution; and there may be residual blocks of plain convolutions on the way down and up, which adds
+what the way down saw.
 """
 
 from collections.abc import Mapping
@@ -19,24 +22,32 @@ from spotless_core.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class LamaShape:
-    """`width`: channels of the first level, doubled by each of `downsamplings` halvings. `blocks`: residual blocks at
+    """`fold`: pixels are folded into channels by this factor first. `width`: channels of the first level, doubled by
+    each of `downsamplings` halvings. `blocks`: residual blocks at
     the bottom. `global_ratio`: the global branch's share of their channels. `channels`: of the picture.
-    `has_cheap_fill`: a filled copy of the picture is a further input.
+    `has_cheap_fill`: a filled copy of the picture is a further input. `sees_veil`: so is what lies under the mask.
+    `level_blocks`: residual blocks of plain convolutions on each level above the bottom, on the way down and up;
+    `has_skips`: each level of the way up adds the features of the same level of the way down.
     """
 
     width: int = 32
+    fold: int = 2
     downsamplings: int = 2
+    level_blocks: int = 1
     blocks: int = 6
     global_ratio: float = 0.75
-    channels: int = 1
+    channels: int = 3
     has_cheap_fill: bool = True
+    sees_veil: bool = True
+    has_skips: bool = True
 
     def __post_init__(self) -> None:
         is_sound = 2 <= self.width <= 128 and 1 <= self.downsamplings <= 4 and 1 <= self.blocks <= 32
+        is_sound = is_sound and self.fold in {1, 2, 4} and 0 <= self.level_blocks <= 8
         if not (is_sound and self.channels in {1, 3} and self.local_width >= 1 and self.global_width >= 2):
             raise ModelError(
-                f"LaMa shape {asdict(self)}; width 2–128, 1–4 downsamplings, 1–32 blocks, 1 or 3 channels and room for "
-                "both branches expected."
+                f"LaMa shape {asdict(self)}; width 2–128, fold 1, 2 or 4, 1–4 downsamplings, 1–32 blocks, 0–8 blocks "
+                "on the levels above, 1 or 3 channels and room for both branches expected."
             )
 
     @property
@@ -56,8 +67,11 @@ class LamaShape:
 
     @property
     def inputs(self) -> int:
-        """Channels the network takes: picture, mask and, if there is one, the cheap fill."""
-        return self.channels + 1 + (self.channels if self.has_cheap_fill else 0)
+        """Channels the network takes: picture, mask, cheap fill if there is one, veil and where it is shown."""
+        planes = self.channels + 1
+        if self.has_cheap_fill:
+            planes += self.channels
+        return planes + self.channels + 1 if self.sees_veil else planes
 
     @classmethod
     def from_manifest(cls, shape: Mapping[str, float]) -> Self:
@@ -66,6 +80,20 @@ class LamaShape:
         if set(shape) != set(known):
             raise ModelError(f"LaMa shape with {', '.join(shape)}; {', '.join(known)} expected.")
         return cls(**{name: type(default)(shape[name]) for name, default in known.items()})
+
+
+PUBLISHED = LamaShape(
+    width=64,
+    fold=1,
+    downsamplings=3,
+    level_blocks=0,
+    blocks=18,
+    global_ratio=0.75,
+    has_cheap_fill=False,
+    sees_veil=False,
+    has_skips=False,
+)
+"""The dimensions of big-LaMa (Suvorov et al., WACV 2022, section 4)."""
 
 
 class FourierUnit(nn.Module):
@@ -107,9 +135,9 @@ class FastFourierConvolution(nn.Module):
 
     def __init__(self, local_width: int, global_width: int) -> None:
         super().__init__()
-        self.local_to_local = _conv3(local_width, local_width)
-        self.local_to_global = _conv3(local_width, global_width)
-        self.global_to_local = _conv3(global_width, local_width)
+        self.local_to_local = _conv(local_width, local_width)
+        self.local_to_global = _conv(local_width, global_width)
+        self.global_to_local = _conv(global_width, local_width)
         self.global_to_global = SpectralTransform(global_width)
         self.local_norm = nn.BatchNorm2d(local_width)
         self.global_norm = nn.BatchNorm2d(global_width)
@@ -136,34 +164,58 @@ class FourierBlock(nn.Module):
         return x + torch.cat(self.second(*parts), dim=1)
 
 
-class LamaGenerator(nn.Module):
-    """N×(C+1[+C])×H×W → N×C×H×W float32, unbounded; H and W multiples of `multiple` and at least `smallest_px`.
+class PlainBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut, shape kept (He et al., CVPR 2016)."""
 
-    Inputs: the picture with zeros in its holes, the mask (1 = fill) and, if the shape has one, the cheap fill (the
-    picture with filled holes), all in units in which the picture's mean is about 0 and its contrast about 1.
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _stage(_conv(channels, channels))
+        self.second = nn.Sequential(_conv(channels, channels), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N×C×H×W → N×C×H×W."""
+        return x + self.second(self.first(x))
+
+
+class LamaGenerator(nn.Module):
+    """N×k×H×W → N×C×H×W float32, unbounded; H and W multiples of `multiple` and at least `smallest_px`.
+
+    Inputs (`LamaShape.inputs` of them): the picture with zeros in its holes, the mask (1 = fill) and, if the shape has
+    them, the cheap fill (the picture with filled holes), what lies under the mask and where that is shown; all in
+    units in which the picture's mean is about 0 and its contrast about 1. inpainting/lama_input.py makes them.
     """
 
     def __init__(self, shape: LamaShape) -> None:
         super().__init__()
         self.shape = shape
-        self.multiple = 2**shape.downsamplings
-        self.smallest_px = max(4, 2 * self.multiple)  # a reflected border must be narrower than what it reflects
+        self.multiple = shape.fold * 2**shape.downsamplings
+        self.smallest_px = max(
+            4 * shape.fold, 2 * self.multiple
+        )  # a reflected border is narrower than what it reflects
         widths = [shape.width * 2**level for level in range(shape.downsamplings + 1)]
-        self.stem = _stage(nn.Conv2d(shape.inputs, widths[0], 7, padding=3, padding_mode="reflect", bias=False))
-        self.down = nn.Sequential(
-            *(_stage(_conv3(widths[i], widths[i + 1], stride=2)) for i in range(shape.downsamplings))
+        ends = 7 if shape.fold == 1 else 3  # a folded pixel already holds its neighbours
+        channels = shape.inputs * shape.fold**2
+        self.stem = nn.Sequential(_stage(_conv(channels, widths[0], ends)), *self._level(widths[0]))
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                _stage(_conv(widths[i], widths[i + 1], stride=2)),
+                *(self._level(widths[i + 1]) if i + 1 < shape.downsamplings else ()),
+            )
+            for i in range(shape.downsamplings)
         )
         self.blocks = nn.Sequential(*(FourierBlock(shape.local_width, shape.global_width) for _ in range(shape.blocks)))
-        self.up = nn.Sequential(
-            *(
-                _stage(nn.ConvTranspose2d(widths[i + 1], widths[i], 3, 2, padding=1, output_padding=1, bias=False))
-                for i in reversed(range(shape.downsamplings))
-            )
+        self.up = nn.ModuleList(
+            _stage(nn.ConvTranspose2d(widths[i + 1], widths[i], 3, 2, padding=1, output_padding=1, bias=False))
+            for i in reversed(range(shape.downsamplings))
         )
-        self.head = nn.Conv2d(widths[0], shape.channels, 7, padding=3, padding_mode="reflect")
+        self.finish = nn.ModuleList(nn.Sequential(*self._level(width)) for width in reversed(widths[:-1]))
+        self.head = _conv(widths[0], shape.channels * shape.fold**2, ends, bias=True)
         if shape.has_cheap_fill:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def _level(self, width: int) -> list[nn.Module]:
+        return [PlainBlock(width) for _ in range(self.shape.level_blocks)]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the filled picture; outside the mask it means little and is not to be used."""
@@ -171,16 +223,60 @@ class LamaGenerator(nn.Module):
         if height % self.multiple or width % self.multiple or min(height, width) < self.smallest_px:
             message = f"multiples of {self.multiple} from {self.smallest_px} on expected"
             raise ModelError(f"LaMa input {height}×{width}; {message}.")
-        x = self.up(self.blocks(self.down(self.stem(inputs))))
-        filled: Tensor = self.head(x).float()
+        x = self.stem(functional.pixel_unshuffle(inputs, self.shape.fold))
+        seen = [x]
+        for stage in self.down:
+            x = stage(x)
+            seen.append(x)
+        x = self.blocks(seen.pop())
+        for stage, finish in zip(self.up, self.finish, strict=True):
+            x = stage(x)
+            level = seen.pop()
+            x = finish(x + level if self.shape.has_skips else x)
+        with torch.autocast(x.device.type, enabled=False):  # half of the digits would be seen as steps in the sky
+            filled = functional.pixel_shuffle(self.head(x.float()), self.shape.fold)
         if self.shape.has_cheap_fill:
-            return inputs[:, self.shape.channels + 1 :].float() + filled
+            first = self.shape.channels + 1
+            return inputs[:, first : first + self.shape.channels].float() + filled
         return filled
 
 
-def _conv3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, padding_mode="reflect", bias=False)
+def _conv(channels_in: int, channels_out: int, side: int = 3, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, side, stride, padding=side // 2, bias=bias)
 
 
 def _stage(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
+
+
+def fold_batch_norm(network: LamaGenerator) -> LamaGenerator:
+    """Merge every batch norm into the convolutions before it (same function, fewer operations); evaluation only."""
+    network.eval()
+    for module in list(network.modules()):
+        if isinstance(module, FastFourierConvolution):
+            _merge_sum(module.local_norm, module.local_to_local, module.global_to_local)
+            _merge_sum(module.global_norm, module.local_to_global, module.global_to_global.expand)
+            module.local_norm = module.global_norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(module, SpectralTransform):
+            module.reduce = nn.utils.fusion.fuse_conv_bn_eval(module.reduce, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(module, FourierUnit):
+            module.mix = nn.utils.fusion.fuse_conv_bn_eval(module.mix, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]
+        elif isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+            convolution = module[0]
+            if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+                transposed = isinstance(convolution, nn.ConvTranspose2d)
+                module[0] = nn.utils.fusion.fuse_conv_bn_eval(convolution, module[1], transposed)
+                module[1] = nn.Identity()
+    return network
+
+
+def _merge_sum(norm: nn.BatchNorm2d, first: nn.Conv2d, second: nn.Conv2d) -> None:
+    """Merge `norm`, which follows the sum of two convolutions, into both; the first gets the offset."""
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    with torch.no_grad():
+        scale = norm.weight / torch.sqrt(variance + norm.eps)
+        for convolution in (first, second):
+            convolution.weight.mul_(scale[:, None, None, None])
+        first.bias = nn.Parameter(norm.bias - scale * mean)

@@ -38,9 +38,9 @@ class SpriteBanks:
         return self._kept[1]
 
 
-def training_photos(run: TrainingRun) -> list[NDArray[np.uint8]]:
-    """Load the run's photographs (8-bit grey); without those held out, where the run names one folder for both."""
-    photos = load_photos(run.photos)
+def training_photos(run: TrainingRun, *, color: bool = False) -> list[NDArray[np.uint8]]:
+    """Load the run's photographs (8-bit grey or RGB); without those held out, where one folder serves both."""
+    photos = load_photos(run.photos, color=color)
     if _is_one_folder(run):
         photos = [photo for index, photo in enumerate(photos) if index % HOLD_OUT_EVERY]
     if not photos:
@@ -48,9 +48,9 @@ def training_photos(run: TrainingRun) -> list[NDArray[np.uint8]]:
     return photos
 
 
-def held_out_photos(run: TrainingRun) -> list[NDArray[np.uint8]]:
+def held_out_photos(run: TrainingRun, *, color: bool = False) -> list[NDArray[np.uint8]]:
     """Load the photographs that are never trained on: a folder of their own, or every tenth of the only one."""
-    photos = load_photos(run.validation_photos)
+    photos = load_photos(run.validation_photos, color=color)
     return photos[::HOLD_OUT_EVERY] if _is_one_folder(run) else photos
 
 

@@ -82,16 +82,16 @@ class Element:
         return self.change / max(self.sigma, 1e-6)
 
 
-def load_photos(folder: Path) -> list[NDArray[np.uint8]]:
-    """Read every photograph under `folder` as 8-bit grey (Rec. 601 luma); subfolders included."""
+def load_photos(folder: Path, *, color: bool = False) -> list[NDArray[np.uint8]]:
+    """Read every photograph under `folder` as 8-bit grey (Rec. 601 luma), or as RGB (h×w×3); subfolders included."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
         raise MissingInputError(f"{folder}: no photographs ({', '.join(sorted(PHOTO_SUFFIXES))}) there.")
     photos = []
     for path in paths:
-        photo = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if photo is not None and min(photo.shape) >= 128:
-            photos.append(photo)
+        photo = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
+        if photo is not None and min(photo.shape[:2]) >= 128:
+            photos.append(np.ascontiguousarray(photo[..., ::-1]) if color else photo)
     return photos
 
 
@@ -225,22 +225,24 @@ def photo_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float
     return film.enlarge(grey, (side, side), side / window.shape[0], blur_px)
 
 
-def draw_window(rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float) -> tuple[NDArray[np.uint8], float]:
-    """Cut a random square window, turned, a third of them with a lookalike, that a crop of `side` pixels shows.
+def draw_window(
+    rng: Rng, photo: NDArray[np.uint8], side: int, um_per_px: float, *, lookalikes: bool = True
+) -> tuple[NDArray[np.uint8], float]:
+    """Cut a random square window, turned, that a crop of `side` pixels shows; with `lookalikes` a third have one.
 
-    Returns the window (uint8, its own size) and the blur in pixels of the enlarged crop.
+    Returns the window (uint8, grey or RGB as `photo`, its own size) and the blur in pixels of the enlarged crop.
 
     A photograph's pixel is about `PICTURE_UM` long on the film, and lens and film have softened it: so at 2400 dpi and
     more the picture is softer than the dust that lies on it, which is how a person tells the two apart.
     """
     scale = float(np.clip(PICTURE_UM / um_per_px * np.exp(rng.uniform(-0.45, 0.35)), *SCALES))
-    source = min(int(np.ceil(side / scale)), *photo.shape)
-    top, left = (int(rng.integers(0, length - source + 1)) for length in photo.shape)
+    source = min(int(np.ceil(side / scale)), *photo.shape[:2])
+    top, left = (int(rng.integers(0, length - source + 1)) for length in photo.shape[:2])
     window = photo[top : top + source, left : left + source]
     if rng.random() < 0.5:
         window = window[:, ::-1]
     window = np.ascontiguousarray(np.rot90(window, int(rng.integers(4))) if rng.random() < 0.3 else window)
-    if rng.random() < 0.35:
+    if lookalikes and rng.random() < 0.35:
         window = add_lookalikes(rng, window)
     blur_px = float(rng.uniform(*SHARP_BLUR) if rng.random() < 0.85 else rng.uniform(*SOFT_BLUR)) * (side / source)
     return window, blur_px

@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from spotless_core.detection.mask import Thresholds
 from spotless_core.training.evaluation_frames import Inspection
 from spotless_core.training.reliability import Reliability
 from spotless_core.training.scores import CleanScores, Scores
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SIGNIFICANT_DIGITS = 5
 
@@ -67,8 +70,8 @@ class EvaluationReport:
     calibration: Calibration
 
 
-def write_json(report: EvaluationReport, path: Path) -> None:
-    """Write `report` to `path` as JSON, numbers rounded to five significant digits."""
+def write_json(report: "DataclassInstance", path: Path) -> None:
+    """Write `report`, a record of records, to `path` as JSON, numbers rounded to five significant digits."""
     path.write_text(json.dumps(_rounded(asdict(report)), indent=1) + "\n", encoding="utf-8")
 
 

@@ -32,6 +32,8 @@ CURVE, CURVE_SPREAD = -0.1, 0.4
 """Logarithm of the exponent of a mis-curved scan, mean and deviation: a dark frame is easily taken for linear."""
 GRAIN_FIELD_PX = 768
 GRAIN_FIELDS = 24
+SHARED_GRAIN = 0.55
+"""Share of the grain's variance that the channels of colour film have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,13 @@ class GrainBank:
         if rng.random() < 0.5:
             window = window[:, ::-1]
         return window if rng.random() < 0.5 else -window
+
+    def draw_color(self, rng: Rng, shape: tuple[int, int], sigma_px: float) -> NDArray[np.float32]:
+        """Return the grain of three dye layers, H×W×3, each of unit variance; `SHARED_GRAIN` of it is in all three."""
+        shared = self.draw(rng, shape, sigma_px)
+        own = np.stack([self.draw(rng, shape, sigma_px) for _ in range(3)], axis=2)
+        grain = np.float32(SHARED_GRAIN**0.5) * shared[..., None] + np.float32((1 - SHARED_GRAIN) ** 0.5) * own
+        return np.asarray(grain, np.float32)
 
 
 def _unit_grain(rng: Rng, sigma_px: float, side: int) -> GreyImage:
@@ -135,7 +144,7 @@ def recode(rng: Rng, grey: GreyImage) -> GreyImage:
 
 def digitise(rng: Rng, grey: GreyImage) -> GreyImage:
     """What the scanner and its program add after the dust: optics, noise, resampling, sharpening with halos, JPEG,
-    8 bit; float32 in [0, 1].
+    8 bit; H×W or H×W×3 (RGB), float32 in [0, 1].
     """
     if rng.random() < 0.6:
         grey = cv2.GaussianBlur(grey, (0, 0), float(rng.uniform(0.3, 0.8)))
@@ -150,8 +159,12 @@ def digitise(rng: Rng, grey: GreyImage) -> GreyImage:
     grey = np.clip(grey, 0, 1)
     if rng.random() < 0.15:
         quality = int(rng.integers(70, 97))
-        coded = cv2.imencode(".jpg", np.rint(grey * 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        grey = np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(255)
+        stored = np.rint(grey * 255).astype(np.uint8)
+        if stored.ndim == 3:
+            stored = np.ascontiguousarray(stored[..., ::-1])  # OpenCV codes BGR
+        coded = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        read = np.asarray(cv2.imdecode(coded, cv2.IMREAD_UNCHANGED), np.float32)
+        grey = (read[..., ::-1] if read.ndim == 3 else read) / np.float32(255)
     elif rng.random() < 0.2:
         grey = np.rint(grey * np.float32(255)) / np.float32(255)
     return np.ascontiguousarray(grey, dtype=np.float32)

@@ -25,8 +25,6 @@ DPI = 4000
 ROWS_PER_STRIP = 64
 GRAIN_STRENGTH = 0.022
 GRAIN_PX = 0.9
-SHARED_GRAIN = 0.55
-"""Share of the grain's variance that the three channels have in common."""
 ELEMENTS_PER_MM2 = 0.5
 
 
@@ -95,7 +93,7 @@ def _film_picture(rng: Rng, photo: NDArray[np.uint8], height: int, width: int) -
     shared = _large_grain(rng, bank, height, width)
     for channel in range(3):
         own = _large_grain(rng, bank, height, width)
-        grain = np.float32(SHARED_GRAIN**0.5) * shared + np.float32((1 - SHARED_GRAIN) ** 0.5) * own
+        grain = np.float32(film.SHARED_GRAIN**0.5) * shared + np.float32((1 - film.SHARED_GRAIN) ** 0.5) * own
         picture[..., channel] = film.add_grain(picture[..., channel], grain, GRAIN_STRENGTH)
     return picture
 

@@ -6,6 +6,7 @@ Shared by the loops of both networks. The average (EMA) is what is validated and
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +41,11 @@ class Learner:
             ModelError: it is no checkpoint, or of a network of another shape.
         """
         state = load_checkpoint(path)
-        if state is None:
-            return
+        if state is not None:
+            self.take_over(state, path)
+
+    def take_over(self, state: Mapping[str, Any], path: Path) -> None:
+        """Go on from `state`, which `path` held; raises `ModelError` if it is of a network of another shape."""
         if state["shape"] != self.shape:
             message = f"{path}: of shape {state['shape']}, the run's is {self.shape}. Give the run another output."
             raise ModelError(message)
@@ -66,7 +70,34 @@ class Learner:
         """Say if something done every so many steps, and at the end, is to be done now."""
         return self.step % every == 0 or self.step == self.run.steps
 
+    def state(self) -> dict[str, Any]:
+        """Return everything a run goes on from."""
+        return {
+            "step": self.step,
+            "best": self.best,
+            "shape": self.shape,
+            "optimiser": self.optimiser.state_dict(),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+        }
+
     def save(self, path: Path) -> None:
         """Write everything to the checkpoint at `path`."""
-        state = {"step": self.step, "best": self.best, "shape": self.shape, "optimiser": self.optimiser.state_dict()}
-        save_checkpoint(path, {**state, "network": self.network.state_dict(), "average": self.average.state_dict()})
+        save_checkpoint(path, self.state())
+
+
+def save_learners(path: Path, first: Learner, others: Mapping[str, Learner]) -> None:
+    """Write learners that go on together into one checkpoint: `first` as it would be alone, `others` by name."""
+    save_checkpoint(path, {**first.state(), **{name: learner.state() for name, learner in others.items()}})
+
+
+def load_learners(path: Path, first: Learner, others: Mapping[str, Learner]) -> None:
+    """Go on from the checkpoint at `path`, if there is one; raises `ModelError` as `Learner.resume`."""
+    state = load_checkpoint(path)
+    if state is None:
+        return
+    first.take_over(state, path)
+    for name, learner in others.items():
+        if name not in state:
+            raise ModelError(f"{path}: holds no {name}. Give the run another output.")
+        learner.take_over(state[name], path)

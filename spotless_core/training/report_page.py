@@ -82,7 +82,7 @@ def _score_tables(report: EvaluationReport) -> str:
         "By resolution of the scan": resolutions,
         "Each half of the photographs with thresholds chosen on the other": crossed,
     }
-    return "<h2>Scores</h2>" + "".join(_table(title, head, rows) for title, rows in tables.items() if rows)
+    return "<h2>Scores</h2>" + "".join(html_table(title, head, rows) for title, rows in tables.items() if rows)
 
 
 def _score_row(name: str, scores: Scores, kinds: Iterable[str]) -> Row:
@@ -97,7 +97,9 @@ def _contrast_table(report: EvaluationReport) -> str:
     elements = report.top_hat_oracle.all.by_contrast
     rows: list[Row] = [("elements", *(str(elements[b].elements) if b in elements else "0" for b in bands))]
     rows += [(name, *(_recall(s.all.by_contrast.get(band)) for band in bands)) for name, s in split.items()]
-    return _table("Objects found by contrast, in standard deviations of grain and texture around", ("", *bands), rows)
+    return html_table(
+        "Objects found by contrast, in standard deviations of grain and texture around", ("", *bands), rows
+    )
 
 
 def _clean_tables(clean: dict[str, SplitClean]) -> str:
@@ -130,7 +132,7 @@ def _clean_tables(clean: dict[str, SplitClean]) -> str:
     ]
     worst_head = ("", "coverage", "largest piece, px", "before growth", "largest before growth, px")
     limits = f"{100 * MAX_CLEAN_COVERAGE:g} % of the frame and no piece over {MAX_CLEAN_AREA_PX} px"
-    tables = _table(f"Limits: {limits}", head, rows) + _table("Worst frames", worst_head, worst)
+    tables = html_table(f"Limits: {limits}", head, rows) + html_table("Worst frames", worst_head, worst)
     return "<h2>Frames without dust</h2>" + tables
 
 
@@ -141,7 +143,7 @@ def _calibration(calibration: Calibration) -> str:
         "candidates, by their evidence": calibration.candidates,
     }
     rows = [(n, f"{curve.error:.4f}", str(curve.count)) for n, curve in curves.items() if curve is not None]
-    table = _table("", ("", "expected calibration error", "count"), rows)
+    table = html_table("", ("", "expected calibration error", "count"), rows)
     return f"<h2>Calibration</h2>{table}<img src=reliability.png alt='Reliability curves'>"
 
 
@@ -151,7 +153,8 @@ def _gallery(name: str, *, has_picture: bool) -> str:
     return f"<h2>{escape(title)}</h2>{shown}"
 
 
-def _table(caption: str, head: Row, rows: Iterable[Row]) -> str:
+def html_table(caption: str, head: Row, rows: Iterable[Row]) -> str:
+    """Return one table as HTML, every cell escaped; "" as `caption` for none."""
     lines = ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     top = "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"
     title = f"<caption>{escape(caption)}</caption>" if caption else ""

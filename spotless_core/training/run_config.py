@@ -62,8 +62,12 @@ class DetectorRun(TrainingRun):
 class InpainterRun(TrainingRun):
     """Settings of one inpainter run.
 
-    `width` to `cheap_fill`: the LaMa network's shape (networks/lama.py). `rim_weight`: weight in the loss of the clean
-    pixels next to a hole; a pixel in it has 1.
+    `width` to `skips`: the LaMa network's shape (networks/lama.py). `veil_share`: share of the crops in which the
+    network sees what lies under the mask. The loss (inpainter_losses.py): a pixel of a hole weighs 1, one of the clean
+    film next to it `rim_weight`; `scale_weight`, `frequency_weight`: of its terms at lower resolutions and in the
+    spectrum. From step `adversarial_from` on (0 = never) a patch discriminator learns beside the network:
+    `adversarial_weight`, `matching_weight`: of what it says and of its features; `discriminator_width`: channels of its
+    first level.
     """
 
     steps: int = 8000
@@ -71,15 +75,32 @@ class InpainterRun(TrainingRun):
     learning_rate: float = 1e-3
     decay_steps: int = 3000
     width: int = 32
+    fold: int = 2
     downsamplings: int = 2
+    level_blocks: int = 1
     blocks: int = 6
     global_ratio: float = 0.75
     cheap_fill: bool = True
+    veil: bool = True
+    skips: bool = True
+    veil_share: float = 0.5
     rim_weight: float = 0.2
+    scale_weight: float = 1.0
+    frequency_weight: float = 0.1
+    adversarial_from: int = 0
+    adversarial_weight: float = 0.02
+    matching_weight: float = 0.2
+    discriminator_width: int = 32
 
 
-VARIANT_KEYS = ("width", "depth", "fold", "separable", "seed")
-"""What may differ between runs that are to be compared: the U-Net's shape, and the seed to see the noise."""
+VARIANT_KEYS: dict[type[TrainingRun], tuple[str, ...]] = {
+    DetectorRun: ("width", "depth", "fold", "separable", "seed"),
+    InpainterRun: (
+        *("width", "fold", "downsamplings", "level_blocks", "blocks", "global_ratio", "cheap_fill", "veil", "skips"),
+        "seed",
+    ),
+}
+"""What may differ between runs that are to be compared: the network's shape, and the seed to see the noise."""
 
 
 def write_run_on(photos: Path, output: Path) -> Path:
@@ -118,27 +139,38 @@ def read_inpainter_run(path: Path) -> InpainterRun:
 
 
 def read_variants(path: Path, report: Path) -> dict[str, DetectorRun]:
-    """Read runs that differ in `VARIANT_KEYS` only: by name, in the file's order, each with a folder in `report`.
+    """Read detector runs that differ in `VARIANT_KEYS` only: by name, in the file's order, each with a folder in
+    `report`.
 
-    The TOML has one table [shared] of a detector run's keys and one [[variant]] for each run, with its `name`.
-    Raises as `read_run`.
+    The TOML has one table [shared] of a run's keys and one [[variant]] for each run, with its `name`. Raises as
+    `read_run`.
     """
+    return _read_variants(path, report, DetectorRun)
+
+
+def read_inpainter_variants(path: Path, report: Path) -> dict[str, InpainterRun]:
+    """Read inpainter runs that are to be compared; as `read_variants`."""
+    return _read_variants(path, report, InpainterRun)
+
+
+def _read_variants(path: Path, report: Path, kind_of_run: type[RunKind]) -> dict[str, RunKind]:
     document = _load(path)
     shared, variants = document.get("shared"), document.get("variant")
     if not (isinstance(shared, dict) and isinstance(variants, list) and len(document) == 2):
         raise OptionsError(f"{path}: one table [shared] and at least one [[variant]] expected, nothing else.")
-    runs: dict[str, DetectorRun] = {}
+    runs: dict[str, RunKind] = {}
     problems: list[str] = []
+    may_differ = {*VARIANT_KEYS[kind_of_run]}
     for variant in variants:
         name = str(variant.pop("name", ""))
         if name in runs or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
             problems.append(f"name = {name!r}: one of its own in a-z, 0-9 and hyphens expected, it names a folder")
             continue
-        problems += [f"{name}: {key} is the same for all: put it into [shared]" for key in {*variant} - {*VARIANT_KEYS}]
-        values, wrong = _values({**shared, **variant, "output": str(report / name)}, DetectorRun)
+        problems += [f"{name}: {key} is the same for all: put it into [shared]" for key in {*variant} - may_differ]
+        values, wrong = _values({**shared, **variant, "output": str(report / name)}, kind_of_run)
         problems += wrong
         if not wrong:
-            runs[name] = DetectorRun(**values)
+            runs[name] = kind_of_run(**values)
     if problems:
         raise OptionsError(f"{path}: " + "; ".join(dict.fromkeys(problems)) + ".")
     return runs

@@ -2,14 +2,11 @@
 
 Every variant sees the same batches, steps and learning rates in the ordinary loop (loop.py) and is scored on the same
 held-out crops. Then all are timed as the shipped detector runs them (batch norm folded, channels-last, bfloat16 where
-it agrees), one tile each in turn, so that a machine's slow minutes fall on all alike. Goes out: `variants.json`,
-`variants.csv`, `variants.md`, and a folder for each run. A killed comparison goes on where it was.
+it agrees), one tile each in turn. What goes out, and how a killed comparison goes on: compared_runs.py.
 """
 
-import csv
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,29 +15,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from spotless_core.detection.detector import Detector
-from spotless_core.errors import ModelError, OptionsError
+from spotless_core.errors import OptionsError
 from spotless_core.networks.device import choose_device
 from spotless_core.networks.unet import UNet
 from spotless_core.options import DeviceOptions
-from spotless_core.training.checkpoint import load_checkpoint
+from spotless_core.training.compared_runs import (
+    ROUNDS,
+    describe_runs,
+    describe_times,
+    markdown_table,
+    median_ratios,
+    scored_weights,
+    time_in_turn,
+    train_missing,
+    write_report,
+)
 from spotless_core.training.loop import train_detector, unet_shape, validate, validation_batches
-from spotless_core.training.run_config import VARIANT_KEYS, DetectorRun
+from spotless_core.training.run_config import DetectorRun
 
 TILE_PX = 1024
-ROUNDS = 9
-"""Every variant is timed this often; medians are reported."""
-SETTLED_STEPS = 1500
-"""From this many steps on the averaged weights are scored; in a shorter run they lag behind, and its last are."""
-RUN = "run.json"
 COLUMNS = (
     *("variant", "width", "depth", "stem", "convolutions", "seed", "parameters, M", "F1", "precision", "recall"),
     *("arithmetic", "s per tile", "×", "s in float32", "× in float32"),
 )
-FOLDERS = ("photos", "validation_photos", "real_shapes", "output")
-"""Settings that name folders: they stay out of the report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class VariantScore:
     """One row of the table.
 
     `parameters_m`: millions. `f1` to `threshold`: pixels of the held-out crops at the best threshold. `seconds`: per
-    tile of `TILE_PX`², median, in `precision`; `ratio`: to the first variant, median over the rounds;
+    tile of `TILE_PX`², median, in `arithmetic`; `ratio`: to the first variant, median over the rounds;
     `seconds_float32`, `ratio_float32`: the same in float32.
     """
 
@@ -83,18 +82,15 @@ def compare_variants(runs: Mapping[str, DetectorRun], report: Path, options: Dev
     for name, run in runs.items():
         if run.side % unet_shape(run).multiple:
             raise OptionsError(f"{name}: side = {run.side}; a multiple of {unet_shape(run).multiple} expected.")
-        _claim_folder(run)
-    for name, run in runs.items():
-        tqdm.write(name)
-        state = load_checkpoint(run.output / "checkpoint.pt")
-        if state is None or state["step"] < run.steps:
-            train_detector(run, device.kind)
-    validation = validation_batches(next(iter(runs.values())))
+    train_missing(runs, train_detector, device.kind)
+    first = next(iter(runs.values()))
+    validation = validation_batches(first)
     networks = [load_scored(run).to(device.kind) for run in runs.values()]
     parameters = [sum(value.numel() for value in network.parameters()) / 1e6 for network in networks]
     pixels = [validate(network, validation, device.kind) for network in networks]
     detectors = [Detector(network, device) for network in networks]
     chosen, exact = time_tiles(detectors, TILE_PX, ROUNDS)
+    ratios, exact_ratios = median_ratios(chosen), median_ratios(exact)
     scores = [
         VariantScore(
             name,
@@ -110,13 +106,15 @@ def compare_variants(runs: Mapping[str, DetectorRun], report: Path, options: Dev
             threshold=pixels[i]["threshold"],
             arithmetic=detectors[i].precision,
             seconds=float(np.median(chosen[:, i])),
-            ratio=float(np.median(chosen[:, i] / chosen[:, 0])),
+            ratio=float(ratios[i]),
             seconds_float32=float(np.median(exact[:, i])),
-            ratio_float32=float(np.median(exact[:, i] / exact[:, 0])),
+            ratio_float32=float(exact_ratios[i]),
         )
         for i, (name, run) in enumerate(runs.items())
     ]
-    return _write_report(report, scores, next(iter(runs.values())), device.name)
+    rows = [asdict(score) for score in scores]
+    text = _markdown(scores, first, device.name)
+    return write_report(report, first, device.name, rows, {"tile_px": TILE_PX, "rounds": ROUNDS}, text)
 
 
 def time_tiles(
@@ -131,74 +129,20 @@ def time_tiles(
     return seconds[:, 0::2], seconds[:, 1::2]
 
 
-def time_in_turn(calls: Sequence[Callable[[], object]], rounds: int, now: Callable[[], float]) -> NDArray[np.float64]:
-    """Make every call once a round; returns rounds×calls seconds. One more round goes ahead and does not count."""
-    seconds = np.zeros((rounds + 1, len(calls)))
-    for row in seconds:
-        for i, call in enumerate(calls):
-            start = now()
-            call()
-            row[i] = now() - start
-    return seconds[1:]
-
-
 def _look(detector: Detector, tile: Tensor, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(), torch.autocast(detector.device, torch.bfloat16, enabled=dtype == torch.bfloat16):
         logits: Tensor = detector.network(tile.to(detector.device, memory_format=torch.channels_last))
     return logits.float().cpu()  # waits for the device
 
 
-def _claim_folder(run: DetectorRun) -> None:
-    """Write the run's settings into its folder; refuse a folder that holds other ones."""
-    path = run.output / RUN
-    settings = {key: str(value) for key, value in asdict(run).items() if key != "output"}
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(key for key in settings if settings[key] != found.get(key))
-        if other:
-            message = (
-                f"{run.output}: a run with another {', '.join(other)} is there. Give another --report, or delete it."
-            )
-            raise OptionsError(message)
-        return
-    run.output.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    temporary.replace(path)
-
-
 def load_scored(run: DetectorRun) -> UNet:
-    """Load the finished run's network: its average, or its last weights after fewer than `SETTLED_STEPS`.
-
-    Raises:
-        ModelError: the run has no checkpoint, or one of another shape.
-    """
-    state = load_checkpoint(run.output / "checkpoint.pt")
-    if state is None or state["shape"] != unet_shape(run).numbers():
-        raise ModelError(f"{run.output}: no checkpoint of the shape {unet_shape(run).numbers()} there; train first.")
-    weights = state["average" if run.steps >= SETTLED_STEPS else "network"]
+    """Load the finished run's network with the weights that are scored; raises as `scored_weights`."""
     network = UNet(unet_shape(run))
-    network.load_state_dict({key.removeprefix("module."): weights[key] for key in weights if key != "n_averaged"})
+    network.load_state_dict(scored_weights(run, network.shape.numbers()))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _write_report(report: Path, scores: Sequence[VariantScore], first: DetectorRun, device: str) -> Path:
-    shared = {key: value for key, value in asdict(first).items() if key not in {*VARIANT_KEYS, *FOLDERS}}
-    machine = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    rows = [asdict(score) for score in scores]
-    document = {"shared": shared, "machine": machine, "tile_px": TILE_PX, "rounds": ROUNDS, "variants": rows}
-    (report / "variants.json").write_text(json.dumps(document, indent=2), encoding="utf-8")
-    with (report / "variants.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    path = report / "variants.md"
-    path.write_text(_markdown(scores, first, machine), encoding="utf-8")
-    return path
-
-
-def _markdown(scores: Sequence[VariantScore], first: DetectorRun, machine: Mapping[str, object]) -> str:
-    weights = "averaged" if first.steps >= SETTLED_STEPS else "last"
+def _markdown(scores: Sequence[VariantScore], first: DetectorRun, device: str) -> str:
     table = [
         [
             score.name,
@@ -217,11 +161,5 @@ def _markdown(scores: Sequence[VariantScore], first: DetectorRun, machine: Mappi
         ]
         for score in scores
     ]
-    return f"""\
-{first.steps} steps of {first.batch} crops of {first.side}² px, rate {first.learning_rate}, falling to zero over the
-last {first.decay_steps}; the {weights} weights are scored. Times are per tile of {TILE_PX}² px, medians of {ROUNDS}
-rounds in turn ({machine["device"]}, threads: {machine["threads"]}, torch {machine["torch"]}); × is to the first row.
-
-| {" | ".join(COLUMNS)} |
-|{"---|" * len(COLUMNS)}
-""" + "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    text = f"{describe_runs(first)}\nTimes are per tile of {TILE_PX}² px. {describe_times(device, ROUNDS)}\n\n"
+    return text + markdown_table(COLUMNS, table)

@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from drawing import draw_picture, write_scan
+from drawing import draw_picture, make_bright_spot_models, write_scan
+from drawing_lama import add_untrained_lama
 from PIL import Image
 
 from spotless_core import pipeline
 from spotless_core.errors import ModelError, PreservationError, ScanError
+from spotless_core.inpainting.lama_fill import LamaFill
 from spotless_core.options import (
     DeviceChoice,
     DeviceOptions,
@@ -146,6 +148,105 @@ def test_a_frame_over_the_coverage_budget_is_held_with_its_mask_and_no_image(tmp
     assert not (tmp_path / "image.part").exists()
     assert set(receipt.outputs) == {"mask", "preview"}
     assert "held" in receipt.notes[-1]
+
+
+def write_blot_scan(path: Path, radius: int) -> None:
+    """A grainy 300×400 scan of 4000 dpi with one bright blot in its middle."""
+    grey = draw_picture(300, 400)
+    cv2.circle(grey, (200, 150), radius, 0.97, -1)
+    samples = np.rint(np.clip(grey, 0, 1) * 65535).astype(np.uint16)
+    tifffile.imwrite(path, samples, photometric="minisblack", resolution=(4000, 4000), resolutionunit="INCH")
+
+
+def test_a_frame_with_a_hole_too_wide_to_fill_unattended_is_held_and_says_where(tmp_path: Path, tools: Tools) -> None:
+    write_blot_scan(tmp_path / "scan.tif", 30)
+    narrow = replace(OPTIONS, inpaint=replace(TELEA, max_hole_um=300.0))
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, narrow)
+
+    assert receipt.outcome == "held"
+    assert not (tmp_path / "image.part").exists()
+    assert set(receipt.outputs) == {"mask", "preview"}
+    assert receipt.notes[-1].startswith("held: the hole at row 150, column 200 is ")
+    assert [defect.method for defect in receipt.defects] == [""]
+    assert restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS).outcome == "done"
+
+
+def test_a_frame_whose_repair_takes_too_long_is_held_and_says_so(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif", specks=8)
+    hurried = replace(OPTIONS, inpaint=replace(TELEA, max_seconds=1e-9))
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, hurried)
+
+    assert receipt.outcome == "held"
+    assert not (tmp_path / "image.part").exists()
+    assert "inpaint.max_seconds" in receipt.notes[-1]
+    assert {defect.method for defect in receipt.defects} == {""}
+
+
+def test_a_mask_that_a_person_gave_is_repaired_whatever_the_budgets(tmp_path: Path, tools: Tools) -> None:
+    write_blot_scan(tmp_path / "scan.tif", 30)
+    given = np.zeros((300, 400), np.uint8)
+    cv2.circle(given, (200, 150), 34, 255, -1)
+    Image.fromarray(given).save(tmp_path / "given.png")
+    tight = replace(
+        OPTIONS, mask=MaskOptions(max_coverage=0.001), inpaint=replace(TELEA, max_hole_um=100.0, max_seconds=1e-9)
+    )
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, tight, given_mask=tmp_path / "given.png")
+
+    assert receipt.outcome == "done"
+    assert [defect.method for defect in receipt.defects] == ["telea"]
+    assert tifffile.imread(tmp_path / "image.part")[given > 0].mean() < 0.7 * 65535
+
+
+def test_a_given_mask_over_everything_is_refused(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+    Image.fromarray(np.full((300, 400), 255, np.uint8)).save(tmp_path / "given.png")
+
+    with pytest.raises(ScanError, match="covers every pixel"):
+        restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, given_mask=tmp_path / "given.png")
+
+
+@pytest.fixture(scope="module")
+def tiered_tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
+    folder = make_bright_spot_models(tmp_path_factory.mktemp("with_lama"))
+    add_untrained_lama(folder)
+    return load_tools(CPU, InpaintOptions(), folder)
+
+
+def test_in_tiers_each_defect_is_named_after_what_filled_it(tmp_path: Path, tiered_tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+    given = np.zeros((300, 400), np.uint8)
+    given[100:104, 50:54] = given[200:230, 300:320] = 255
+    Image.fromarray(given).save(tmp_path / "given.png")
+
+    first, second = (
+        restore_photo(
+            tmp_path / "scan.tif", outputs(tmp_path), tiered_tools, OPTIONS, given_mask=tmp_path / "given.png"
+        )
+        for _ in range(2)
+    )
+
+    assert [defect.method for defect in first.defects] == ["ns", "lama"]
+    assert first.options["inpaint_method"] == "tiered"
+    assert [facts.name for facts in first.models] == ["detector.safetensors", "lama.safetensors"]
+    assert first.outputs == second.outputs
+
+
+def test_where_the_network_fails_the_receipt_says_what_filled_instead(
+    tmp_path: Path, tiered_tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: LamaFill, _crops: object) -> list[object]:
+        raise ModelError("lama returned values that are not finite")
+
+    write_scan(tmp_path / "scan.tif", specks=5)
+    monkeypatch.setattr(LamaFill, "fill", broken)
+
+    receipt = restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tiered_tools, OPTIONS)
+
+    assert {defect.method for defect in receipt.defects} == {"ns"}
+    assert receipt.notes[-1].endswith("regions were filled by ns: lama returned values that are not finite")
 
 
 def test_mask_in_is_mask_out(tmp_path: Path, tools: Tools) -> None:

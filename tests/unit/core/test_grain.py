@@ -1,10 +1,15 @@
 """Grain put back has the film's strength, spectrum and colour, and none is added to grainless film."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spotless_core.arrays.grain import put_grain_back
+from spotless_core.arrays.grain_measure import FilmGrain, measure_crop_grain, measure_frame_grain
 from spotless_core.arrays.kinds import FloatImage, Mask
 from spotless_core.arrays.metrics import grain_ratio, log_spectral_distance
 
@@ -143,3 +148,211 @@ def test_a_grey_crop_gets_grain_too() -> None:
     ratio = grain_ratio(put_grain_back(film, glass, hole, hole, np.random.default_rng(1)), hole)
 
     assert ratio.shape == (1,) and 0.8 < ratio[0] < 1.2
+
+
+def _texture(strength: float = 0.06) -> FloatImage:
+    """Detail of the picture, coarser than grain and stronger, in all channels alike."""
+    rough = cv2.GaussianBlur(np.random.default_rng(9).standard_normal((SIDE, SIDE), dtype=np.float32), (0, 0), 2.0)
+    return np.repeat((strength * rough / rough.std())[..., None], 3, axis=2).astype(np.float32)
+
+
+def _measured(film: FloatImage, hole: Mask) -> FilmGrain:
+    samples = np.rint(np.clip(film, 0, 1) * 65535).astype(np.uint16)
+    measured = measure_frame_grain(samples, 65535, hole, np.random.default_rng(3))
+    assert measured is not None
+    return measured
+
+
+def _deviation(film: FilmGrain, level: float) -> float:
+    return float(film.sigma_at(np.full((1, 1, film.sigma.shape[1]), level, dtype=np.float32)).mean())
+
+
+def test_a_frame_half_full_of_texture_shows_its_grain_all_the_same() -> None:
+    scene = _scene()
+    scene[:, : SIDE // 2] += _texture()[:, : SIDE // 2]
+
+    film = _measured(scene + _grain(1), _holes())
+
+    assert _deviation(film, 0.45) == pytest.approx(0.02, rel=0.15)
+
+
+def test_strength_is_measured_for_each_brightness() -> None:
+    level = np.linspace(0.1, 0.9, SIDE, dtype=np.float32)[None, :, None] * np.ones((SIDE, 1, 3), dtype=np.float32)
+    strength = 0.3 + 0.7 * np.sin(np.pi * level)
+
+    film = _measured(level + strength * _grain(1), _holes())
+
+    for brightness in (0.2, 0.5, 0.8):
+        wanted = 0.02 * (0.3 + 0.7 * np.sin(np.pi * brightness))
+        assert _deviation(film, brightness) == pytest.approx(wanted, rel=0.2)
+
+
+def test_what_is_masked_is_not_measured() -> None:
+    hole = _holes(24)
+    dusty = _scene() + _grain(1)
+    dusty[hole] = np.random.default_rng(4).random((SIDE, SIDE, 3), dtype=np.float32)[hole]
+
+    film = _measured(dusty, hole)
+
+    assert _deviation(film, 0.45) == pytest.approx(0.02, rel=0.15)
+
+
+def test_clipped_film_does_not_make_the_rest_look_grainless() -> None:
+    scene = np.full((SIDE, SIDE, 3), 0.8, dtype=np.float32)
+    scene[: SIDE // 2] = 1.2
+
+    film = _measured(scene + _grain(1), _holes())
+
+    assert _deviation(film, 0.8) == pytest.approx(0.02, rel=0.15)
+
+
+def test_rounding_to_eight_bits_is_no_grain() -> None:
+    samples = np.rint(_scene() * 255).astype(np.uint8)
+
+    film = measure_frame_grain(samples, 255, _holes(), np.random.default_rng(3))
+
+    assert film is not None and film.sigma.max() < 0.2 / 255
+
+
+def test_a_mask_without_clean_film_has_no_grain_to_measure() -> None:
+    nothing_clean = np.ones((SIDE, SIDE), dtype=np.bool_)
+
+    assert measure_crop_grain(_scene(), nothing_clean, np.random.default_rng(1)) is None
+    assert (
+        measure_frame_grain(np.zeros((9, 7, 3), np.uint8), 255, nothing_clean[:9, :7], np.random.default_rng(1)) is None
+    )
+
+
+@pytest.mark.parametrize("with_film", [True, False])
+def test_grain_goes_on_along_the_rim_without_a_seam(*, with_film: bool) -> None:
+    film, hole = _scene() + _grain(1), _holes()
+    glass = np.where(hole[..., None], _scene(), film)
+
+    repaired = put_grain_back(
+        film,
+        glass,
+        hole,
+        hole,
+        np.random.default_rng(1),
+        film=_measured(film, hole) if with_film else None,
+        fill_is_smooth=True,
+    )
+
+    rim = hole[:, 1:] != hole[:, :-1]
+    step, usual = (np.diff(plane - _scene(), axis=1)[rim].std() for plane in (repaired, film))
+    assert step < 1.25 * usual
+
+
+def test_detail_of_a_smooth_fill_stays_to_the_sample_where_the_film_has_no_grain() -> None:
+    scene, hole = _scene() + _texture(0.01), _holes()
+
+    repaired = put_grain_back(
+        scene, scene, hole, hole, np.random.default_rng(1), film=_measured(_scene(), hole), fill_is_smooth=True
+    )
+
+    np.testing.assert_allclose(repaired, scene, atol=2e-4)
+
+
+def test_a_faint_line_in_a_smooth_fill_is_kept_under_the_grain_and_a_classical_fills_streak_is_not() -> None:
+    film, hole = _scene() + _grain(1), np.zeros((SIDE, SIDE), dtype=np.bool_)
+    hole[150:230, 60:320] = True
+    line = np.zeros((SIDE, SIDE, 3), dtype=np.float32)
+    line[188:192, 80:300] = 0.02
+    glass = np.where(hole[..., None], _scene() + line, film)
+
+    kept, smoothed = (
+        (put_grain_back(film, glass, hole, hole, np.random.default_rng(1), fill_is_smooth=smooth) - _scene())[
+            188:192, 90:290
+        ].mean()
+        for smooth in (True, False)
+    )
+
+    assert kept == pytest.approx(0.02, abs=0.003)
+    assert smoothed < 0.014
+
+
+def test_a_busy_surrounding_is_not_taken_for_grain() -> None:
+    busy, hole = _scene() + _texture(), _holes()
+    busy[:, -80:] = _scene()[:, -80:]
+    film = busy + _grain(1, strength=0.01)
+    glass = np.where(hole[..., None], busy, film)
+
+    repaired = put_grain_back(
+        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+    )
+
+    added = (repaired - busy)[hole]
+    assert 0.005 < added.std() < 0.013
+
+
+def test_a_repair_that_is_as_busy_as_its_rim_gets_little_on_top() -> None:
+    film, hole = _scene() + _grain(1), _holes()
+
+    repaired = put_grain_back(
+        film, film, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+    )
+
+    assert (repaired - film)[hole].std() < 0.7 * 0.02
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_film_that_shows_less_grain_here_than_the_frame_gets_less(*, smooth: bool) -> None:
+    film, hole = _scene() + _grain(1), _holes()
+    glass = np.where(hole[..., None], _scene(), film)
+    frame = _measured(film, hole)
+    stronger = replace(frame, sigma=3 * frame.sigma)
+
+    repaired = put_grain_back(film, glass, hole, hole, np.random.default_rng(1), film=stronger, fill_is_smooth=smooth)
+
+    assert ((grain_ratio(repaired, hole) > 0.8) & (grain_ratio(repaired, hole) < 1.2)).all()
+
+
+def test_clipped_white_stays_white() -> None:
+    scene = _scene()
+    scene[: SIDE // 2] = 1.3
+    film, hole = np.clip(scene + _grain(1), 0, 1), _holes()
+    glass = np.where(hole[..., None], np.clip(scene, 0, 1), film)
+
+    repaired = put_grain_back(
+        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+    )
+
+    white = hole.copy()
+    white[SIDE // 2 :] = False
+    assert repaired[white].min() > 1 - 1e-4
+
+
+def test_a_grey_scan_stored_as_rgb_stays_grey() -> None:
+    film, hole = np.repeat((_scene() + _grain(1))[..., :1], 3, axis=2), _holes()
+    glass = np.where(hole[..., None], np.repeat(_scene()[..., :1], 3, axis=2), film)
+
+    repaired = put_grain_back(
+        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+    )
+
+    assert (repaired - glass)[hole].std() > 0.01
+    np.testing.assert_allclose(repaired[..., 0], repaired[..., 2], atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    channels=st.sampled_from([1, 3]),
+    amount=st.sampled_from([0.0, 1e-7, 0.02, 1.0]),
+    smooth=st.booleans(),
+)
+def test_any_crop_comes_back_finite_in_range_and_unchanged_outside(
+    seed: int, height: int, width: int, channels: int, amount: float, *, smooth: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    film = np.clip(0.5 + amount * rng.standard_normal((height, width, channels)), 0, 1).astype(np.float32)
+    hole = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), 3) > 0.15
+    own = hole & (rng.random((height, width)) < 0.7)
+
+    repaired = put_grain_back(film, film, hole, own, rng, fill_is_smooth=smooth)
+
+    assert repaired.dtype == np.float32 and np.isfinite(repaired).all()
+    assert repaired.min() >= 0 and repaired.max() <= 1
+    np.testing.assert_array_equal(repaired[~own], film[~own])

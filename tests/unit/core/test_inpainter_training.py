@@ -10,7 +10,7 @@ from drawing import draw_picture, make_bright_spot_models
 from PIL import Image
 
 from spotless_core.errors import ModelError, OptionsError
-from spotless_core.inpainting.lama_planes import prepare_plane
+from spotless_core.inpainting.lama_input import input_planes, prepare_input
 from spotless_core.networks.lama import LamaGenerator, LamaShape
 from spotless_core.networks.weights import load_weights, read_manifest
 from spotless_core.training import learner
@@ -19,9 +19,10 @@ from spotless_core.training.checkpoint import save_checkpoint
 from spotless_core.training.cli import main
 from spotless_core.training.dataset import load_photos, make_sprite_bank
 from spotless_core.training.export import FIRST_THRESHOLDS, export_inpainter, write_manifest
-from spotless_core.training.film import GrainBank
-from spotless_core.training.inpainter_dataset import HoleBatches, draw_hole_crop, draw_holes
-from spotless_core.training.inpainter_loop import hole_loss, lama_shape, train_inpainter, validate, validation_batches
+from spotless_core.training.film import BLACK_AND_WHITE, COLOR_NEGATIVE, SLIDE, GrainBank
+from spotless_core.training.inpainter_dataset import HoleBatches, draw_defects, draw_hole_crop
+from spotless_core.training.inpainter_loop import blinded, lama_shape, train_inpainter, validate, validation_batches
+from spotless_core.training.inpainter_losses import FillWeights, PatchCritic, critic_loss, critic_opinion, fill_loss
 from spotless_core.training.run_config import InpainterRun, read_inpainter_run
 
 CONFIG = Path(__file__).parents[3] / "config" / "training" / "inpainter.toml"
@@ -32,7 +33,8 @@ def run(tmp_path: Path) -> InpainterRun:
     for folder in ("photos", "val"):
         (tmp_path / folder).mkdir()
         for seed in (1, 2):
-            pixels = np.rint(draw_picture(200, 220, seed) * 255).astype(np.uint8)
+            grey = draw_picture(200, 220, seed)
+            pixels = np.rint(np.stack([grey, grey**1.2, 1 - grey], axis=2) * 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / folder / f"{seed}.png")
     (tmp_path / "run").mkdir()
     return InpainterRun(
@@ -47,6 +49,8 @@ def run(tmp_path: Path) -> InpainterRun:
         side=32,
         warmup_steps=2,
         decay_steps=2,
+        adversarial_from=2,
+        discriminator_width=4,
         validate_every=6,
         checkpoint_every=3,
     )
@@ -68,7 +72,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
         for index, values in state["optimiser"]["state"].items()
         for name, value in values.items()
     }
-    return {**state["network"], **state["average"], **moments}
+    critic = {f"critic {name}": value for name, value in state["critic"]["network"].items()}
+    return {**state["network"], **state["average"], **moments, **critic}
 
 
 @pytest.mark.usefixtures("few_sprites")
@@ -115,16 +120,19 @@ def test_the_inpainter_command_writes_checkpoint_curves_and_preview(run: Inpaint
     assert (tmp_path / "new" / "checkpoint.pt").exists()
 
 
+WEIGHTS = FillWeights(rim=0.2, scale=1.0, frequency=0.1)
+
+
 @pytest.mark.usefixtures("few_sprites")
 def test_a_few_steps_on_one_batch_beat_the_cheap_fill(run: InpainterRun) -> None:
     torch.manual_seed(1)
-    batch = HoleBatches(load_photos(run.photos), {}, run, 1)[0]
+    batch = HoleBatches(load_photos(run.photos, color=True), {}, run, 1)[0]
     network = LamaGenerator(LamaShape(width=8, downsamplings=1, blocks=1))
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses = []
 
     for _ in range(40):
-        loss = hole_loss(network(batch.inputs), batch.target, batch.inputs[:, 1:2], 0.2)
+        loss = fill_loss(network(batch.inputs), batch.target, batch.holes, WEIGHTS)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -133,19 +141,72 @@ def test_a_few_steps_on_one_batch_beat_the_cheap_fill(run: InpainterRun) -> None
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_only_the_holes_and_their_rim_count() -> None:
+@pytest.mark.parametrize(
+    "weights", [FillWeights(0.2, 0.0, 0.0), FillWeights(0.2, 1.0, 0.0), FillWeights(0.2, 1.0, 0.5)]
+)
+def test_only_the_holes_and_their_rim_count(weights: FillWeights) -> None:
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 10:14, 10:14] = 1
-    target = torch.zeros(1, 1, 32, 32)
+    target = torch.zeros(1, 3, 32, 32)
     far, rim, hole = target.clone(), target.clone(), target.clone()
     far[..., 25:, 25:] = 1
     rim[..., 8, 11] = 1
     hole[..., 11, 11] = 1
 
-    losses = [float(hole_loss(filled, target, mask, 0.2)) for filled in (target, far, rim, hole)]
+    losses = [float(fill_loss(filled, target, mask, weights)) for filled in (target, far, rim, hole)]
 
     assert losses[0] == losses[1] == 0
-    assert losses[3] == pytest.approx(losses[2] / 0.2)
+    assert 0 < losses[2] < losses[3]
+
+
+def test_a_pixel_of_the_rim_weighs_as_the_run_says() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 10:14, 10:14] = 1
+    target = torch.zeros(1, 3, 32, 32)
+    rim, hole = target.clone(), target.clone()
+    rim[..., 8, 11] = hole[..., 11, 11] = 1
+    weights = FillWeights(0.2, 0.0, 0.0)
+
+    assert float(fill_loss(hole, target, mask, weights)) == pytest.approx(
+        float(fill_loss(rim, target, mask, weights)) / 0.2
+    )
+
+
+def test_the_critic_calls_only_patches_with_a_hole_fake() -> None:
+    torch.manual_seed(1)
+    target = torch.randn(8, 3, 64, 64)
+    holes = torch.zeros(8, 1, 64, 64)
+    holes[..., :32] = 1
+    filled = torch.zeros_like(target)  # as flat as a bad repair
+    critic = PatchCritic(3, 8)
+    optimiser = torch.optim.Adam(critic.parameters(), lr=1e-2)
+
+    for _ in range(60):
+        optimiser.zero_grad()
+        critic_loss(critic, filled, target, holes).backward()
+        optimiser.step()
+    with torch.no_grad():
+        opinion, _ = critic(torch.where(holes > 0, filled, target))
+        flat, _ = critic_opinion(critic, filled, target, holes)
+        true, apart = critic_opinion(critic, target, target, holes)
+
+    assert opinion[..., :3].max() < 0 < opinion[..., 5:].min()
+    assert flat > 2 * true
+    assert apart == 0
+
+
+def test_only_the_hole_learns_from_the_critic() -> None:
+    torch.manual_seed(1)
+    target, holes = torch.randn(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+    holes[..., 8:20, 8:20] = 1
+    filled = torch.randn(2, 3, 32, 32, requires_grad=True)
+
+    looks_fake, apart = critic_opinion(PatchCritic(3, 4), filled, target, holes)
+    (looks_fake + apart).backward()
+
+    assert filled.grad is not None
+    assert filled.grad[:, :, 8:20, 8:20].abs().max() > 0
+    assert filled.grad[:, :, 24:].abs().max() == 0
 
 
 @pytest.mark.usefixtures("few_sprites")
@@ -156,34 +217,58 @@ def test_an_untrained_network_scores_as_the_cheap_fill(run: InpainterRun) -> Non
 
     assert scores["psnr"] == pytest.approx(scores["cheap_psnr"], abs=0.01)
     assert scores["structure_psnr"] == pytest.approx(scores["cheap_structure_psnr"], abs=0.01)
+    assert scores["blind_structure_psnr"] == pytest.approx(scores["cheap_structure_psnr"], abs=0.01)
 
 
-def test_holes_cover_about_a_fifth_of_a_crop() -> None:
+def test_holes_cover_a_good_part_of_a_crop_and_most_have_dust_under_them() -> None:
     sprites = [sprite for _, group in make_sprite_bank(np.random.default_rng(0), {}, 60) for sprite in group]
 
-    covered = [draw_holes(np.random.default_rng(seed), sprites, 96).mean() for seed in range(40)]
+    drawn = [draw_defects(np.random.default_rng(seed), sprites, 96, COLOR_NEGATIVE) for seed in range(40)]
+    covered = [holes.mean() for _, holes in drawn]
+    under = [np.abs(change[holes]).max(axis=1) > 0.02 for change, holes in drawn if holes.any()]
 
-    assert 0.15 < np.mean(covered) < 0.3
+    assert 0.1 < np.mean(covered) < 0.25
     assert max(covered) <= 0.4
+    assert 0.4 < np.concatenate(under).mean() < 0.95
 
 
-def test_what_belongs_into_a_hole_is_the_film_without_its_grain(run: InpainterRun) -> None:
+@pytest.mark.parametrize(("film_type", "sign"), [(COLOR_NEGATIVE, 1), (SLIDE, -1), (BLACK_AND_WHITE, 1)])
+def test_particles_change_all_layers_alike_in_the_films_direction(film_type: object, sign: int) -> None:
     bank = make_sprite_bank(np.random.default_rng(0), {}, 60)
-    grains, photos = GrainBank(np.random.default_rng(0)), load_photos(run.photos)
+    particles = [sprite for _, group in bank for sprite in group if sprite.kind in {"dust", "dirt", "short_hair"}]
 
-    crops = [draw_hole_crop(np.random.default_rng(seed), photos, bank, grains, 96) for seed in range(8)]
+    change, _ = draw_defects(np.random.default_rng(3), particles, 96, film_type)  # type: ignore[arg-type]
 
+    assert np.abs(change).max() > 0.03
+    assert (sign * change).min() >= 0
+    np.testing.assert_array_equal(change[..., 0], change[..., 2])
+
+
+def test_what_belongs_into_a_hole_is_the_film_without_dust_and_grain(run: InpainterRun) -> None:
+    bank = make_sprite_bank(np.random.default_rng(0), {}, 60)
+    grains, photos = GrainBank(np.random.default_rng(0)), load_photos(run.photos, color=True)
+
+    crops = [draw_hole_crop(np.random.default_rng(seed), photos, bank, grains, 96) for seed in range(12)]
+
+    rough = {True: 0.0, False: 0.0}
+    dust = []
     for crop in crops:
+        assert crop.film.shape == crop.picture.shape == (96, 96, 3)
         assert crop.film.dtype == crop.picture.dtype == np.float32
-        assert np.abs(crop.film.mean() - crop.picture.mean()) < 0.02
-    assert np.mean([np.diff(crop.film).std() for crop in crops]) > 1.2 * np.mean(
-        [np.diff(crop.picture).std() for crop in crops]
-    )
+        clean = ~crop.holes
+        assert np.abs(crop.film[clean].mean() - crop.picture[clean].mean()) < 0.03
+        rough[True] += np.diff(crop.film, axis=0)[clean[1:]].std()
+        rough[False] += np.diff(crop.picture, axis=0)[clean[1:]].std()
+        dust.append(
+            np.abs(crop.film - crop.picture)[crop.holes].mean() / np.abs(crop.film - crop.picture)[clean].mean()
+        )
+    assert rough[True] > 1.1 * rough[False]
+    assert np.median(dust) > 1.5
 
 
 @pytest.mark.usefixtures("few_sprites")
 def test_a_batch_depends_on_nothing_but_seed_and_step(run: InpainterRun) -> None:
-    photos = load_photos(run.photos)
+    photos = load_photos(run.photos, color=True)
     one, other = HoleBatches(photos, {}, run, 5), HoleBatches(photos, {}, run, 5)
     one[2]
 
@@ -200,29 +285,64 @@ def test_a_bank_of_sprites_serves_150_steps() -> None:
     assert banks.at(149) is not banks.at(150)
 
 
-def test_nothing_under_the_mask_reaches_the_network() -> None:
-    plane = draw_picture(48, 48)
+@pytest.mark.parametrize("veil", [{"sees_veil": False}, {"sees_veil": True, "show_veil": False}])
+def test_nothing_under_the_mask_reaches_a_network_that_is_not_shown_it(veil: dict[str, bool]) -> None:
+    image = draw_picture(48, 48)[..., None]
     mask = np.zeros((48, 48), bool)
     mask[20:27, 18:30] = mask[:3, :5] = True
-    other = np.where(mask, np.float32(1), plane)
+    other = np.where(mask[..., None], np.float32(1), image)
 
-    first, second = (prepare_plane(each, mask, with_cheap_fill=True) for each in (plane, other))
+    first, second = (prepare_input(each, mask, has_cheap_fill=True, **veil) for each in (image, other))
 
     np.testing.assert_array_equal(first.inputs, second.inputs)
-    assert (first.centre, first.contrast) == (second.centre, second.contrast)
+    np.testing.assert_array_equal(first.centre, second.centre)
 
 
-def test_contrast_is_that_of_the_film_near_the_holes() -> None:
+def test_what_shines_through_is_shown_in_the_holes_only() -> None:
+    image = np.repeat(draw_picture(48, 48)[..., None], 3, axis=2)
+    mask = np.zeros((48, 48), bool)
+    mask[20:27, 18:30] = True
+
+    prepared = prepare_input(image, mask, has_cheap_fill=True, sees_veil=True)
+
+    assert len(prepared.inputs) == len(input_planes(has_cheap_fill=True, sees_veil=True)) == LamaShape().inputs
+    veil, shown = prepared.inputs[-4:-1], prepared.inputs[-1]
+    np.testing.assert_array_equal(shown, mask)
+    assert np.abs(veil[:, ~mask]).max() == 0
+    seen = np.sinh(veil) * prepared.contrast[:, None, None] + prepared.cheap.transpose(2, 0, 1)
+    np.testing.assert_allclose(seen[:, mask], image.transpose(2, 0, 1)[:, mask], atol=1e-4)
+
+
+def test_contrast_is_that_of_the_film_near_the_holes_in_every_channel() -> None:
     rng = np.random.default_rng(1)
-    plane = np.full((128, 128), 0.5, np.float32) + 0.01 * rng.standard_normal((128, 128)).astype(np.float32)
-    plane[:, 80:] = rng.uniform(0, 1, (128, 48))
+    plane = 0.5 + np.array([0.01, 0.02, 0.04]) * rng.standard_normal((128, 128, 3))
+    plane[:, 80:] = rng.uniform(0, 1, (128, 48, 3))
     mask = np.zeros((128, 128), bool)
     mask[60:64, 20:24] = True
 
-    prepared = prepare_plane(plane, mask, with_cheap_fill=False)
+    prepared = prepare_input(plane.astype(np.float32), mask, has_cheap_fill=False, sees_veil=False)
 
-    assert prepared.contrast == pytest.approx(0.01, rel=0.1)
-    assert prepared.centre == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(prepared.contrast, [0.01, 0.02, 0.04], rtol=0.1)
+    np.testing.assert_allclose(prepared.centre, 0.5, atol=0.01)
+
+
+def test_a_crop_in_the_networks_units_comes_back_as_it_was() -> None:
+    image = np.repeat(draw_picture(32, 40)[..., None], 3, axis=2) * np.array([1, 0.5, 0.2], np.float32)
+    mask = np.zeros((32, 40), bool)
+    mask[10:14, 10:20] = True
+
+    prepared = prepare_input(image, mask, has_cheap_fill=True, sees_veil=True)
+
+    np.testing.assert_allclose(prepared.to_film(prepared.from_film(image)), image, atol=1e-5)
+
+
+@pytest.mark.usefixtures("few_sprites")
+def test_validation_crops_show_the_veil_and_can_be_blinded(run: InpainterRun) -> None:
+    batch = validation_batches(run)[0]
+
+    assert torch.equal(batch.inputs[:, -1:], batch.holes)
+    assert blinded(batch).inputs[:, -4:].abs().max() == 0
+    assert torch.equal(blinded(batch).inputs[:, :-4], batch.inputs[:, :-4])
 
 
 @pytest.mark.usefixtures("few_sprites")
@@ -238,7 +358,7 @@ def test_an_exported_inpainter_stands_beside_the_detector_in_the_manifest(run: I
     assert after["detector"] == detector
     assert entry.path == path
     assert LamaShape.from_manifest(entry.shape) == lama_shape(run)
-    assert entry.input == {"channels": 1, "multiple": 2, "smallest_px": 4}
+    assert entry.input == {"channels": 3, "multiple": 4, "smallest_px": 8}
     average = torch.load(checkpoint, weights_only=True)["average"]
     for name, value in load_weights(entry).items():
         torch.testing.assert_close(value, average[f"module.{name}"], rtol=1e-3, atol=1e-5)

@@ -9,14 +9,12 @@ from drawing import draw_picture
 from numpy.typing import NDArray
 from safetensors.torch import save
 
+from spotless_core.arrays.membrane import stretch_membrane
 from spotless_core.errors import ArrayContractError, ModelError
-from spotless_core.inpainting.choice import choose_inpainter
 from spotless_core.inpainting.inpainter import Crop
 from spotless_core.inpainting.lama_fill import LamaFill
-from spotless_core.inpainting.lama_planes import cheap_fill
 from spotless_core.networks.lama import LamaGenerator, LamaShape
 from spotless_core.networks.weights import ModelEntry
-from spotless_core.options import InpaintMethod, InpaintOptions
 
 SHAPE = LamaShape(width=4, downsamplings=2, blocks=1)
 
@@ -70,23 +68,23 @@ def test_only_holes_change_and_every_hole_does(entry: ModelEntry) -> None:
         assert np.mean(result[crop.mask] != original[crop.mask]) > 0.99
 
 
-def test_what_lies_under_the_mask_does_not_matter(entry: ModelEntry) -> None:
+def test_what_lies_under_the_mask_matters_only_where_it_is_shown(entry: ModelEntry) -> None:
     crop = make_crop(64, 64, 1)
     dusty = Crop(np.where(crop.mask[..., None], np.float32(1), crop.image), crop.mask)
-    fill = LamaFill(entry, "cpu")
+    blind, seeing = (LamaFill(entry, "cpu", shows_veil=shows) for shows in (False, True))
 
-    np.testing.assert_array_equal(fill.fill([crop])[0], fill.fill([dusty])[0])
+    np.testing.assert_array_equal(blind.fill([crop])[0], blind.fill([dusty])[0])
+    assert np.abs(seeing.fill([crop])[0] - seeing.fill([dusty])[0]).max() > 1e-3
 
 
-def test_equal_channels_stay_equal_and_as_the_grey_scan(entry: ModelEntry) -> None:
+def test_a_grey_scan_is_filled_with_the_mean_of_what_three_equal_channels_get(entry: ModelEntry) -> None:
     grey = make_crop(64, 64, 1)
-    colour = Crop(np.repeat(grey.image, 3, axis=2), grey.mask)
+    color = Crop(np.repeat(grey.image, 3, axis=2), grey.mask)
     fill = LamaFill(entry, "cpu")
 
-    result = fill.fill([colour])[0]
+    result = fill.fill([color])[0]
 
-    np.testing.assert_array_equal(result[..., 0], result[..., 2])
-    np.testing.assert_allclose(result[..., :1], fill.fill([grey])[0], atol=1e-5)
+    np.testing.assert_allclose(result.mean(axis=2, keepdims=True), fill.fill([grey])[0], atol=1e-5)
 
 
 def test_a_darker_and_flatter_scan_is_filled_alike(entry: ModelEntry) -> None:
@@ -99,34 +97,23 @@ def test_a_darker_and_flatter_scan_is_filled_alike(entry: ModelEntry) -> None:
     np.testing.assert_allclose(dark, 0.2 * bright, atol=2e-4)
 
 
-def test_an_untrained_network_fills_as_cheaply_as_telea(tmp_path: Path) -> None:
-    crop = make_crop(64, 64, 1)
+def test_an_untrained_network_fills_as_a_membrane_does(tmp_path: Path) -> None:
+    crop = make_crop(64, 64, 3)
     fill = LamaFill(make_entry(tmp_path, LamaGenerator(SHAPE)), "cpu")
 
-    result = fill.fill([crop])[0][..., 0]
+    result = fill.fill([crop])[0]
 
-    np.testing.assert_allclose(
-        result, np.where(crop.mask, cheap_fill(crop.image[..., 0], crop.mask), result), atol=1e-5
-    )
+    np.testing.assert_allclose(result, stretch_membrane(crop.image, crop.mask), atol=1e-5)
 
 
-def test_the_cheap_fill_reaches_the_border() -> None:
-    plane = np.full((16, 16), 0.4, np.float32)
-    mask = np.zeros((16, 16), bool)
-    mask[:4, :4] = mask[15, 8:] = True
-    plane[mask] = 1
-
-    np.testing.assert_allclose(cheap_fill(plane, mask), 0.4, atol=1e-3)
-
-
-def test_many_planes_run_in_several_batches_with_the_same_result(
+def test_many_crops_run_in_several_batches_with_the_same_result(
     entry: ModelEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crops = [make_crop(64, 64, 3, seed) for seed in range(3)]
     fill = LamaFill(entry, "cpu")
     together = fill.fill(crops)
 
-    monkeypatch.setattr("spotless_core.inpainting.lama_fill.BATCH_PIXELS", 2 * 64 * 64)
+    monkeypatch.setattr("spotless_core.inpainting.lama_fill.BATCH_PIXELS", 64 * 64)
     apart = fill.fill(crops)
 
     for one, other in zip(together, apart, strict=True):
@@ -183,12 +170,3 @@ def test_weights_that_give_no_numbers_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="not finite"):
         LamaFill(make_entry(tmp_path, network), "cpu").fill([make_crop(32, 32, 1)])
-
-
-def test_our_lama_is_taken_by_name_where_the_manifest_has_it_and_never_by_auto(entry: ModelEntry) -> None:
-    named, _ = choose_inpainter(InpaintOptions(method=InpaintMethod.LAMA), "cpu", {"lama": entry})
-    automatic, notes = choose_inpainter(InpaintOptions(big_lama_path=Path("nowhere.pt")), "cpu", {"lama": entry})
-
-    assert named.name == "lama"
-    assert automatic.name == "ns"
-    assert "nowhere.pt" in notes[0]

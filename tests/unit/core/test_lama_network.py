@@ -1,11 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from spotless_core.errors import ModelError
-from spotless_core.networks.lama import FourierUnit, LamaGenerator, LamaShape, SpectralTransform
+from spotless_core.inpainting.lama_input import input_planes
+from spotless_core.networks.lama import (
+    PUBLISHED,
+    FourierUnit,
+    LamaGenerator,
+    LamaShape,
+    SpectralTransform,
+    fold_batch_norm,
+)
 
-TINY = LamaShape(width=4, downsamplings=1, blocks=1)
+TINY = LamaShape(width=4, fold=1, downsamplings=1, level_blocks=0, blocks=1, channels=1, sees_veil=False)
 
 
 def randomise(module: torch.nn.Module) -> None:
@@ -71,7 +81,7 @@ def test_spectra_stay_in_float32_under_autocast() -> None:
 
 def test_one_block_sees_the_whole_crop() -> None:
     torch.manual_seed(1)
-    network = LamaGenerator(LamaShape(width=4, downsamplings=1, blocks=1, has_cheap_fill=False)).eval()
+    network = LamaGenerator(replace(TINY, has_cheap_fill=False)).eval()
     randomise(network)
     inputs = torch.randn(1, 2, 64, 64)
     changed = inputs.clone()
@@ -88,7 +98,8 @@ def test_one_block_sees_the_whole_crop() -> None:
     [
         TINY,
         LamaShape(width=4, downsamplings=2, blocks=2, has_cheap_fill=False),
-        LamaShape(width=4, downsamplings=3, blocks=1, global_ratio=0.5, channels=3),
+        LamaShape(width=4, fold=1, downsamplings=3, level_blocks=2, blocks=1, global_ratio=0.5, has_skips=False),
+        LamaShape(width=4, fold=4, downsamplings=1, blocks=1, sees_veil=False),
     ],
 )
 def test_picture_mask_and_cheap_fill_go_in_and_a_picture_comes_out(shape: LamaShape) -> None:
@@ -99,7 +110,8 @@ def test_picture_mask_and_cheap_fill_go_in_and_a_picture_comes_out(shape: LamaSh
     with torch.inference_mode():
         output = network(inputs)
 
-    assert shape.inputs == shape.channels + 1 + (shape.channels if shape.has_cheap_fill else 0)
+    names = input_planes(has_cheap_fill=shape.has_cheap_fill, sees_veil=shape.sees_veil)
+    assert shape.channels == 1 or shape.inputs == len(names)
     assert output.shape == (2, shape.channels, height, width)
     assert output.dtype == torch.float32
 
@@ -117,14 +129,14 @@ def test_every_weight_learns() -> None:
     torch.manual_seed(1)
     network = LamaGenerator(LamaShape(width=4, downsamplings=1, blocks=2, has_cheap_fill=False))
 
-    network(torch.randn(4, 2, 16, 16)).square().mean().backward()
+    network(torch.randn(4, network.shape.inputs, 16, 16)).square().mean().backward()
 
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
     assert all(gradient is not None and gradient.abs().max() > 0 for gradient in gradients.values())
 
 
 def test_sizes_the_network_cannot_take_are_refused() -> None:
-    network = LamaGenerator(LamaShape(width=4, downsamplings=2, blocks=1))
+    network = LamaGenerator(replace(TINY, downsamplings=2))
 
     for height, width in ((18, 16), (4, 16)):
         with pytest.raises(ModelError, match="multiples of 4 from 8 on"):
@@ -151,7 +163,7 @@ def test_a_manifest_shape_with_a_missing_number_is_refused() -> None:
 
 def test_the_published_dimensions_have_the_published_size() -> None:
     with torch.device("meta"):
-        network = LamaGenerator(LamaShape(64, 3, 18, 0.75, channels=3, has_cheap_fill=False))
+        network = LamaGenerator(PUBLISHED)
 
     assert sum(parameter.numel() for parameter in network.parameters()) == pytest.approx(51e6, rel=0.02)
 
@@ -161,3 +173,21 @@ def test_the_default_has_one_to_two_million_parameters() -> None:
         network = LamaGenerator(LamaShape())
 
     assert 1e6 < sum(parameter.numel() for parameter in network.parameters()) < 2e6
+
+
+@pytest.mark.parametrize("shape", [LamaShape(width=4, blocks=2), replace(TINY, downsamplings=2, has_cheap_fill=False)])
+def test_folding_batch_norms_changes_nothing_but_the_number_of_operations(shape: LamaShape) -> None:
+    torch.manual_seed(1)
+    network = LamaGenerator(shape).eval()
+    randomise(network)
+    torch.nn.init.normal_(network.head.weight, std=0.1)
+    inputs = torch.randn(2, shape.inputs, 32, 32)
+
+    with torch.inference_mode():
+        before = network(inputs)
+    folded = fold_batch_norm(network)
+    with torch.inference_mode():
+        after = folded(inputs)
+
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)

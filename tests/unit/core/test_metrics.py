@@ -3,9 +3,22 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spotless_core.arrays.kinds import FloatImage, Mask
-from spotless_core.arrays.metrics import grain_ratio, log_spectral_distance, masked_psnr, structure_psnr
+from spotless_core.arrays.metrics import (
+    RADIAL_BINS,
+    WINDOW_PX,
+    grain_ratio,
+    log_spectral_distance,
+    masked_psnr,
+    ring_around,
+    spectral_distance,
+    structure_psnr,
+    window_corner,
+    window_spectra,
+)
 from spotless_core.errors import ArrayContractError
 
 
@@ -99,3 +112,66 @@ def test_an_empty_mask_has_nothing_to_measure() -> None:
 def test_different_shapes_are_refused() -> None:
     with pytest.raises(ArrayContractError, match="equal ones"):
         masked_psnr(_film(), _film()[:100], _discs())
+
+
+def test_without_a_whole_window_there_is_no_spectral_distance() -> None:
+    at_the_border, everywhere = np.zeros((2, 64, 64), np.bool_)
+    at_the_border[:4, :4] = True
+    everywhere[8:56, 8:56] = True
+
+    for mask in (at_the_border, everywhere):
+        with pytest.raises(ArrayContractError, match="no window fits"):
+            log_spectral_distance(_film()[:64, :64], mask)
+
+
+@settings(max_examples=60, deadline=None)
+@given(radius_px=st.integers(0, 9), ring_px=st.integers(1, 12), gap_px=st.integers(0, 4))
+def test_the_ring_begins_beyond_the_gap_and_ends_with_its_width(radius_px: int, ring_px: int, gap_px: int) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    cv2.circle(mask, (32, 32), radius_px, 1, -1)
+    away = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+    ring = ring_around(mask > 0, ring_px, gap_px)
+
+    assert ring[(away > gap_px + 1) & (away < gap_px + ring_px - 1)].all()
+    assert not ring[away < gap_px - 1].any()
+    assert not ring[away > gap_px + ring_px + 1].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(row=st.floats(-20, 100), column=st.floats(-20, 120))
+def test_a_window_lies_whole_inside_or_is_none(row: float, column: float) -> None:
+    corner = window_corner(row, column, (80, 100))
+
+    half = WINDOW_PX // 2
+    is_inside = half <= round(row) <= 80 - half and half <= round(column) <= 100 - half
+    assert (corner is not None) == is_inside
+    if corner is not None:
+        assert corner == (round(row) - half, round(column) - half)
+
+
+def test_the_spectrum_of_white_noise_is_its_variance_in_every_bin() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.02, (400, 400, 2)).astype(np.float32)
+    corners = [(row, column) for row in range(0, 360, 16) for column in range(0, 360, 16)]
+
+    spectra = window_spectra(noise, corners)
+
+    assert spectra.shape == (len(corners), RADIAL_BINS, 2)
+    assert spectra.mean(axis=0) == pytest.approx(np.full((RADIAL_BINS, 2), 0.02**2), rel=0.1)
+
+
+@pytest.mark.parametrize("cycles_per_px", [0.1, 0.2, 0.3, 0.4])
+def test_a_wave_is_in_the_bin_of_its_frequency(cycles_per_px: float) -> None:
+    rows, columns = np.mgrid[0:64, 0:64]
+    wave = np.sin(2 * np.pi * cycles_per_px * (rows * 0.6 + columns * 0.8)).astype(np.float32)[..., None]
+
+    (spectrum,) = window_spectra(wave, [(16, 16)])
+
+    assert int(spectrum[:, 0].argmax()) == int(cycles_per_px / 0.5 * RADIAL_BINS)
+
+
+def test_half_the_power_is_three_decibels_away_in_either_direction() -> None:
+    power = np.random.default_rng(2).uniform(1e-5, 1e-3, (RADIAL_BINS, 3))
+
+    assert spectral_distance(power, power / 2) == pytest.approx([3.0103] * 3, rel=1e-4)
+    assert spectral_distance(power / 2, power) == pytest.approx([3.0103] * 3, rel=1e-4)

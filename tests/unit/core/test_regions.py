@@ -66,6 +66,33 @@ def test_a_small_defect_gets_the_smallest_crop_that_leaves_the_context() -> None
     assert sides == [64, 128, 256, 512, 512]
 
 
+def test_a_thick_defect_is_shown_with_as_much_film_as_it_is_thick() -> None:
+    blot, hair = _mask(900, 900, (400, 400, 500, 500)), _mask(900, 900, (400, 400, 404, 500))
+
+    sides = [find_regions(mask, 32)[0].side_px for mask in (blot, hair)]
+
+    assert sides == [512, 256]
+
+
+@pytest.mark.parametrize("top", [386, 510])
+def test_a_speck_beside_a_blot_is_filled_in_the_blots_crop(top: int) -> None:
+    mask = _mask(900, 900, (400, 400, 500, 500), (top, 440, top + 4, 444))
+
+    (region,) = find_regions(mask, 32)
+
+    assert region.side_px == 512
+    assert region.own_box == (min(400, top), 400, max(500, top + 4), 500)
+
+
+def test_a_defect_that_just_fits_the_largest_crop_is_not_cut_for_the_sake_of_context() -> None:
+    mask = _mask(1500, 1500, (400, 400, 848, 848))
+
+    (region,) = find_regions(mask, 32)
+
+    assert region.own_box == (400, 400, 848, 848)
+    assert region.side_px == 512
+
+
 def test_near_defects_share_a_crop_and_far_ones_do_not() -> None:
     mask = _mask(600, 600, (100, 100, 108, 108), (112, 118, 120, 126), (400, 400, 408, 408))
 

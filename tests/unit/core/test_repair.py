@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from spotless_core.arrays.kinds import FloatImage, Mask, Samples
 from spotless_core.arrays.metrics import grain_ratio, structure_psnr
-from spotless_core.errors import ArrayContractError, ScanError
+from spotless_core.detection.mask import describe_defects
+from spotless_core.errors import ArrayContractError, ModelError, ScanError
 from spotless_core.inpainting.cv2_fill import Cv2Fill
 from spotless_core.inpainting.inpainter import Crop
-from spotless_core.inpainting.repair import RepairResult, repair_frame
+from spotless_core.inpainting.repair import RepairResult, name_methods, repair_frame
+from spotless_core.inpainting.tiers import TieredFill
 from spotless_core.options import InpaintOptions
 
 WITHOUT_GRAIN = InpaintOptions(grain=False)
@@ -163,6 +165,80 @@ def test_each_edit_says_what_filled_it() -> None:
     assert result.methods == ["telea"] * len(result.edits)
     assert result.method_at(row, column) == "telea"
     assert result.method_at(0, 0) == ""
+
+
+def test_what_filled_each_region_and_what_went_wrong_is_told() -> None:
+    class HalfBroken(ConstantFill):
+        is_smooth = True
+
+        def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+            if any(crop.mask[:, 20:].any() for crop in crops):
+                raise ModelError("not finite")
+            return super().fill(crops)
+
+    frame = np.full((700, 700, 1), 30000, dtype=np.uint16)
+    mask = np.zeros((700, 700), dtype=np.bool_)
+    mask[10:16, 4:10] = mask[300:306, 300:306] = mask[600:606, 600:606] = True
+    tiers = TieredFill(HalfBroken(0.9), Cv2Fill("ns"), {"flat": 0, "textured": 0, "edge": 0})
+
+    result = repair_frame(frame, 65535, mask, tiers, WITHOUT_GRAIN, seed=1)
+
+    assert [result.method_at(*place) for place in ((12, 6), (302, 302), (602, 602))] == ["constant", "ns", "ns"]
+    assert result.notes == ("2 regions were filled by ns: not finite",)
+    assert [defect.method for defect in name_methods(describe_defects(mask, None, 6.0), result, mask.shape)] == [
+        "constant",
+        "ns",
+        "ns",
+    ]
+
+
+def test_weak_detail_of_a_smooth_fill_is_picture_and_of_any_other_a_streak() -> None:
+    class StripeFill(ConstantFill):
+        def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+            return [np.full_like(crop.image, 0.45) + stripes[: crop.image.shape[1], None] for crop in crops]
+
+    rng = np.random.default_rng(1)
+    clean = 0.45 + 0.02 * rng.standard_normal((256, 256, 1), dtype=np.float32)
+    frame = np.rint(clean * 65535).astype(np.uint16)
+    mask = np.zeros((256, 256), dtype=np.bool_)
+    mask[100:140, 100:140] = True
+    stripes = np.where(np.arange(256) // 4 % 2, 0.02, -0.02).astype(np.float32)
+    smooth, other = StripeFill(0), StripeFill(0)
+    smooth.is_smooth = True  # type: ignore[attr-defined]
+
+    strength = []
+    for method in (smooth, other):
+        repaired = _applied(frame, repair_frame(frame, 65535, mask, method, InpaintOptions(), seed=1))
+        inside = repaired[104:136, 104:136, 0].mean(axis=0) / 65535
+        strength.append(float(np.abs(np.fft.rfft(inside - inside.mean()))[4]) / (32 / np.pi * 2 * 0.02))
+
+    assert strength[0] > 0.8
+    assert strength[1] < 0.5
+
+
+def test_the_budget_of_time_is_looked_at_between_batches() -> None:
+    frame, _, mask = _scan()
+    mask[20:24, 10:250] = True
+    instants = iter([0.0, 1.0, 2.5])
+
+    result = repair_frame(
+        frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(max_seconds=2.0), seed=1, clock=lambda: next(instants)
+    )
+
+    assert result.edits == [] and result.methods == []
+    assert result.left_over == 1
+
+
+def test_a_repair_within_its_time_is_the_repair_without_a_limit() -> None:
+    frame, _, mask = _scan()
+
+    limited, free = (
+        repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(max_seconds=limit), seed=1, clock=lambda: 7.0)
+        for limit in (1.0, 0.0)
+    )
+
+    assert limited.left_over == free.left_over == 0
+    np.testing.assert_array_equal(_applied(frame, limited), _applied(frame, free))
 
 
 def test_progress_rises_to_one() -> None:

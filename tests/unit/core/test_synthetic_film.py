@@ -1,12 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from drawing import draw_picture
+from PIL import Image
 
 from spotless_core.training import film
 from spotless_core.training.dataset import (
     IGNORED,
     draw_crop,
     drop_elements,
+    load_photos,
     make_sprite_bank,
     photo_window,
     visibility,
@@ -253,3 +257,37 @@ def test_lookalikes_change_the_picture_but_not_the_callers_array() -> None:
         assert drawn.shape == photo.shape
         assert drawn.dtype == np.uint8
     assert {f.name for f in FILM_TYPES} == {"color_negative", "slide", "black_and_white"}
+
+
+def test_the_layers_of_color_film_share_a_part_of_their_grain() -> None:
+    bank = GrainBank(np.random.default_rng(1))
+
+    grain = np.concatenate([bank.draw_color(np.random.default_rng(seed), (200, 200), 0.8) for seed in range(6)])
+
+    correlation = np.corrcoef(grain.reshape(-1, 3).T)[np.triu_indices(3, 1)]
+    np.testing.assert_allclose(grain.std(axis=(0, 1)), 1, atol=0.12)
+    np.testing.assert_allclose(correlation, film.SHARED_GRAIN, atol=0.15)
+
+
+@pytest.mark.parametrize("channel", range(3))
+def test_a_scanner_keeps_the_colors_in_their_places(channel: int) -> None:
+    color = np.full((64, 64, 3), 0.2, np.float32)
+    color[..., channel] = 0.8
+
+    for seed in range(40):  # every seventh scan is a JPEG
+        means = film.digitise(np.random.default_rng(seed), color).mean(axis=(0, 1))
+
+        assert means.argmax() == channel
+        np.testing.assert_allclose(np.delete(means, channel), 0.2, atol=0.05)
+
+
+def test_photographs_load_in_grey_or_in_rgb(tmp_path: Path) -> None:
+    red = np.zeros((150, 140, 3), np.uint8)
+    red[..., 0] = 200
+    Image.fromarray(red).save(tmp_path / "red.png")
+
+    (color,), (grey,) = load_photos(tmp_path, color=True), load_photos(tmp_path)
+
+    np.testing.assert_array_equal(color, red)
+    assert grey.shape == (150, 140)
+    assert abs(int(grey[0, 0]) - 0.299 * 200) < 1.5

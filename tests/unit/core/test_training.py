@@ -1,4 +1,5 @@
 import csv
+import subprocess
 import sys
 from pathlib import Path
 
@@ -201,3 +202,126 @@ def test_a_missing_training_package_is_named_with_the_extra(
     assert main(["detector", "--config", str(config)]) == 69
 
     assert "pip install 'spotlessd[train]'" in capsys.readouterr().err
+
+
+def write_config(run: DetectorRun, tmp_path: Path) -> str:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        f'photos = "{run.photos}"\nvalidation_photos = "{run.validation_photos}"\noutput = "{run.output}"\n'
+    )
+    return str(config)
+
+
+def test_help_needs_neither_torch_nor_a_training_package() -> None:
+    program = """
+import sys
+from spotless_core.training.cli import main
+try:
+    main(["--help"])
+except SystemExit as end:
+    assert end.code == 0
+assert not {"torch", "tqdm", "matplotlib", "cv2"} & set(sys.modules)
+"""
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    for command in ("detector", "inpainter", "preview", "evaluate", "variants", "export", "film-scan"):
+        assert f"\n    {command} " in done.stdout
+
+
+def test_the_inpainter_is_evaluated_on_what_the_options_say(
+    run: DetectorRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from spotless_core.training import repair_evaluation
+    from spotless_core.training.run_config import InpainterRun
+
+    asked = []
+
+    def evaluate(
+        evaluated: InpainterRun,
+        report: Path,
+        models: Path | None,
+        *,
+        photos: int | None,
+        methods: tuple[str, ...] | None,
+    ) -> Path:
+        asked.append((evaluated.photos, report, models, photos, methods))
+        return report / "report.json"
+
+    monkeypatch.setattr(repair_evaluation, "evaluate_inpainter", evaluate)
+    options = ["evaluate", "--network", "inpainter", "--config", write_config(run, tmp_path), "--report", "new"]
+
+    assert main(options) == 0
+    assert main([*options, "--models", "m", "--photos", "3", "--methods", "telea,lama"]) == 0
+
+    assert asked == [
+        (run.photos, Path("new"), None, None, None),
+        (run.photos, Path("new"), Path("m"), 3, ("telea", "lama")),
+    ]
+    assert capsys.readouterr().out.split() == ["new/report.json"] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--network", "inpainter", "--calibrate", "--tile-px", "512"],
+            "evaluate --tile-px, --calibrate: the detector's",
+        ),
+        (["--network", "inpainter", "--stride-px", "512"], "evaluate --stride-px: the detector's"),
+        (["--network", "inpainter", "--resolution", "0.5"], "evaluate --resolution: the detector's"),
+        (["--methods", "telea"], "evaluate --methods: the inpainter's"),
+    ],
+)
+def test_an_option_of_the_other_network_is_refused_and_not_ignored(
+    run: DetectorRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    report = str(tmp_path / "report")
+
+    assert main(["evaluate", "--config", write_config(run, tmp_path), "--report", report, *options]) == 78
+
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "--config of the run to export expected"),
+        (["--models", "m"], "--config of the run to export expected"),
+        (["--config", "run.toml"], "--models, the folder to write into, expected"),
+        (["--torchscript", "lama.pt"], "export --torchscript: the inpainter's"),
+    ],
+)
+def test_an_export_that_lacks_something_says_what(
+    capsys: pytest.CaptureFixture[str], options: list[str], told: str
+) -> None:
+    assert main(["export", *options]) == 78
+
+    assert told in capsys.readouterr().err
+
+
+def test_an_inpainter_is_exported_for_us_and_for_other_tools_in_one_go(
+    run: DetectorRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import asdict
+
+    from spotless_core.networks.lama import LamaGenerator
+    from spotless_core.training.inpainter_loop import lama_shape
+    from spotless_core.training.learner import Learner
+    from spotless_core.training.run_config import read_inpainter_run
+
+    config = write_config(run, tmp_path)
+    with Path(config).open("a") as file:
+        file.write("width = 4\nblocks = 1\n")
+    inpainter = read_inpainter_run(Path(config))
+    network = LamaGenerator(lama_shape(inpainter))
+    Learner(network, inpainter, asdict(network.shape)).save(inpainter.output / "checkpoint.pt")
+    models, script = tmp_path / "models", tmp_path / "lama.pt"
+    options = ["--network", "inpainter", "--config", config, "--models", str(models), "--torchscript", str(script)]
+
+    assert main(["export", *options]) == 0
+
+    assert capsys.readouterr().out.split() == [str(models / "lama.safetensors"), str(script)]
+    assert read_manifest(models)["lama"].path.is_file()
+    assert script.stat().st_size > 1000

@@ -20,10 +20,11 @@ from spotless_core.networks.weights import read_manifest
 from spotless_core.options import DeviceChoice, DeviceOptions
 from spotless_core.training.checkpoint import load_checkpoint
 from spotless_core.training.cli import main
+from spotless_core.training.compared_runs import SETTLED_STEPS, time_in_turn
 from spotless_core.training.export import export_detector
 from spotless_core.training.loop import train_detector, unet_shape
 from spotless_core.training.run_config import DetectorRun, read_variants
-from spotless_core.training.variants import SETTLED_STEPS, compare_variants, load_scored, time_in_turn
+from spotless_core.training.variants import compare_variants, load_scored
 
 CPU = DeviceOptions(DeviceChoice.CPU)
 TWO = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spotless_core.options import DetectOptions, DeviceOptions, RestoreOptions
+from spotless_core.options import DetectOptions, DeviceOptions, InpaintOptions, RestoreOptions
 from spotlessd import settings as settings_module
 from spotlessd.errors import ConfigError
 from spotlessd.packaged import packaged_file
@@ -62,6 +62,21 @@ def test_options_given_in_the_file_reach_the_core(tmp_path: Path) -> None:
 
     assert settings.restore_options().detect == DetectOptions(512, 256)
     assert settings.restore_options().film_format == "6x7"
+
+
+def test_the_budgets_of_the_repair_reach_the_core(tmp_path: Path) -> None:
+    settings = load_settings(write_config(tmp_path, "[inpaint]\nmax_hole_um = 400\nmax_seconds = 90\n"))
+
+    assert settings.restore_options().inpaint == InpaintOptions(max_hole_um=400, max_seconds=90)
+
+
+def test_the_budgets_of_the_repair_are_checked_with_the_rest(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "[inpaint]\nmax_hole_um = 0\nmax_seconds = -1\n")
+
+    assert problems_of(path) == (
+        f"{path}:2: inpaint.max_hole_um: 0.0; a positive number of micrometres expected.",
+        f"{path}:3: inpaint.max_seconds: -1.0; zero (no limit) or more seconds expected.",
+    )
 
 
 def test_an_unknown_key_names_its_line_and_the_nearest_key(tmp_path: Path) -> None:
@@ -219,7 +234,9 @@ def test_the_recipe_changes_with_what_changes_pixels_only(tmp_path: Path) -> Non
     tuned = load_settings(write_config(tmp_path, "[mask]\ngrow_um = 20\n")).recipe()
     moved = load_settings(
         write_config(
-            tmp_path, 'state_dir = "elsewhere"\nlog.level = "DEBUG"\nqueue.max_attempts = 5\ndevice.threads = 1\n'
+            tmp_path,
+            'state_dir = "elsewhere"\nlog.level = "DEBUG"\nqueue.max_attempts = 5\ndevice.threads = 1\n'
+            "inpaint.max_hole_um = 400\ninpaint.max_seconds = 9\n",
         )
     ).recipe()
 
