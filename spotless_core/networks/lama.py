@@ -30,11 +30,11 @@ class LamaShape:
     `has_skips`: each level of the way up adds the features of the same level of the way down.
     """
 
-    width: int = 32
+    width: int = 48
     fold: int = 2
     downsamplings: int = 2
     level_blocks: int = 1
-    blocks: int = 6
+    blocks: int = 4
     global_ratio: float = 0.75
     channels: int = 3
     has_cheap_fill: bool = True

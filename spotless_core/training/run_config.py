@@ -74,11 +74,11 @@ class InpainterRun(TrainingRun):
     side: int = 96
     learning_rate: float = 1e-3
     decay_steps: int = 3000
-    width: int = 32
+    width: int = 48
     fold: int = 2
     downsamplings: int = 2
     level_blocks: int = 1
-    blocks: int = 6
+    blocks: int = 4
     global_ratio: float = 0.75
     cheap_fill: bool = True
     veil: bool = True
