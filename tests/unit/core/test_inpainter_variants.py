@@ -241,7 +241,7 @@ def test_the_shipped_comparison_can_start(tmp_path: Path) -> None:
 
     runs = read_inpainter_variants(config, tmp_path)
 
-    first, second = list(runs.values())[:2]
+    first, second = runs["default"], runs["default-seed-2"]
     assert first == replace(second, seed=first.seed, output=first.output)
     shapes = {lama_shape(run) for run in runs.values()}
     assert len(shapes) >= 5
