@@ -50,6 +50,13 @@ class FilmFormat(StrEnum):
     SHEET_4X5 = "4x5"
 
 
+class MaskFormat(StrEnum):
+    """The kind of file a mask is written as: PNG, or TIFF with Deflate for programs that read no large PNG."""
+
+    PNG = "png"
+    TIFF = "tiff"
+
+
 LONG_SIDE_MM: dict[FilmFormat, float] = {
     FilmFormat.MM35: 36.0,
     FilmFormat.MM120_645: 56.0,
@@ -141,7 +148,12 @@ class DeviceOptions:
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """Everything one restoration depends on. `film_format` and `assumed_dpi` give the scale where the file does not."""
+    """Everything one restoration depends on. `film_format` gives the scale where the file does not.
+
+    `allow_reencode`: encode a JPEG anew where libturbojpeg is missing, which moves values outside the mask. Else refuse.
+    `allow_transcode`: turn a TIFF's lossy segments into Deflate ones. Else refuse. Neither happens without a word: the
+    receipt's `preservation` then is "reencoded" or "transcoded". `mask_format`: the kind of the mask file.
+    """
 
     detect: DetectOptions = field(default_factory=DetectOptions)
     mask: MaskOptions = field(default_factory=MaskOptions)
@@ -149,6 +161,9 @@ class RestoreOptions:
     film_format: FilmFormat = FilmFormat.AUTO
     max_megapixels: float = 2000.0
     preview_long_side_px: int = 2400
+    allow_reencode: bool = False
+    allow_transcode: bool = False
+    mask_format: MaskFormat = MaskFormat.PNG
 
     def __post_init__(self) -> None:
         if self.preview_long_side_px < 256:

@@ -49,6 +49,8 @@ from spotlessd.settings_sections import (
 CONFIG_NAME = "spotlessd.toml"
 CONFIG_VARIABLE = "SPOTLESSD_CONFIG"
 SYNTAX_PLACE = re.compile(r"\s*\(at line (?P<line>\d+), column \d+\)|\s*\(at end of document\)")
+NO_PIXELS = ("max_megapixels", "preview_long_side_px", "mask_format", "allow_reencode", "allow_transcode")
+"""Options that change no pixel of a scan that came through without them."""
 SYSTEM_CONFIG = Path("/etc/spotlessd/spotlessd.toml")
 
 
@@ -106,6 +108,9 @@ class Settings(BaseSettings):
             film_format=self.film_format,
             max_megapixels=self.max_megapixels,
             preview_long_side_px=self.output.preview_long_side_px,
+            allow_reencode=self.output.allow_reencode,
+            allow_transcode=self.output.allow_transcode,
+            mask_format=self.output.mask_format,
         )
 
     def device_options(self) -> DeviceOptions:
@@ -115,10 +120,12 @@ class Settings(BaseSettings):
     def recipe(self) -> str:
         """Return 12 hex digits over everything that changes pixels: the options and the shipped weights.
 
-        Left out: where big-lama lies (a moved file changes nothing), limits, preview, device, logs and queue.
+        Left out: where big-lama lies (a moved file changes nothing), limits, preview, mask format, which scans are
+        refused, device, logs and queue.
         """
         options = asdict(self.restore_options())
-        del options["max_megapixels"], options["preview_long_side_px"]
+        for name in NO_PIXELS:
+            del options[name]
         del options["inpaint"]["max_hole_um"], options["inpaint"]["max_seconds"]
         options["inpaint"]["big_lama_path"] = self.inpaint.big_lama_path is not None
         digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())

@@ -17,13 +17,17 @@ from spotless_core.options import (
     DeviceOptions,
     InpaintMethod,
     InpaintOptions,
+    MaskFormat,
     MaskOptions,
+    RestoreOptions,
     Sensitivity,
 )
 from spotlessd.settings_problems import NAME_PATTERN, SUFFIX_PATTERN
 
 _DETECT, _MASK, _INPAINT, _DEVICE = DetectOptions(), MaskOptions(), InpaintOptions(), DeviceOptions()
+_RESTORE = RestoreOptions()
 """The core's defaults are the only ones."""
+EXTENSIONS = (".tif", ".tiff", ".dng", ".png", ".jpg", ".jpeg", ".bmp", ".pnm", ".pgm", ".ppm", ".pam")
 
 
 def _refuse_bool(value: object) -> object:
@@ -69,7 +73,7 @@ class WatchSettings(Section):
     rescan_seconds: Seconds = 60
     poll_seconds: Seconds = 10
     incomplete_seconds: Seconds = 300
-    extensions: Annotated[tuple[Suffix, ...], Field(min_length=1)] = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+    extensions: Annotated[tuple[Suffix, ...], Field(min_length=1)] = EXTENSIONS
     ignore: tuple[Glob, ...] = ()
 
 
@@ -160,9 +164,16 @@ class DiskSettings(Section):
 
 
 class OutputSettings(Section):
-    """What is written beside the restored photo."""
+    """How the restored photo is written, and what beside it.
 
-    preview_long_side_px: Annotated[Whole, Field(ge=256, le=20000)] = 2400
+    `keep_timestamp`: result, mask and receipt get the scan's time of change.
+    """
+
+    preview_long_side_px: Annotated[Whole, Field(ge=256, le=20000)] = _RESTORE.preview_long_side_px
+    mask_format: MaskFormat = _RESTORE.mask_format
+    allow_reencode: bool = _RESTORE.allow_reencode
+    allow_transcode: bool = _RESTORE.allow_transcode
+    keep_timestamp: bool = False
 
 
 class LogSettings(Section):

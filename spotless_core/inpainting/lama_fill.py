@@ -1,12 +1,13 @@
 """Filling by our own LaMa network.
 
 In: crops in float32 [0, 1]. Out: the same crops, filled with the picture as it would be without grain. Grey crops go
-through the network as three equal channels. Crops are padded by reflection to sizes the network takes, and crops of one
-size run together. A network that learned to looks at what lies under the mask, so a veiled defect is recovered from
-what shines through.
+through the network as three equal channels, CMYK as four grey ones. Crops are padded by reflection to sizes the network
+takes, and crops of one size run together. A network that learned to looks at what lies under the mask, so a veiled
+defect is recovered from what shines through.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -84,18 +85,18 @@ class LamaFill:
             DeviceMemoryError: the device has no memory for a batch.
         """
         filled = [crop.image.copy() for crop in crops]
-        places: dict[tuple[int, int], list[int]] = {}
-        for index, crop in enumerate(crops):
+        places: dict[tuple[int, int], list[_Part]] = {}
+        for crop, image in zip(crops, filled, strict=True):
             if crop.mask.any():
-                places.setdefault(self._padded_size(crop.mask.shape), []).append(index)
+                places.setdefault(self._padded_size(crop.mask.shape), []).extend(_parts(crop, image))
         for (height, width), members in places.items():
             count = max(BATCH_PIXELS // (height * width), 1)
             for start in range(0, len(members), count):
                 batch = members[start : start + count]
-                inputs = [self._prepared(crops[index], height, width) for index in batch]
-                for index, image in zip(batch, self._run(inputs), strict=True):
-                    mask = crops[index].mask
-                    filled[index][mask] = image[: mask.shape[0], : mask.shape[1]][mask]
+                inputs = [self._prepared(part.crop, height, width) for part in batch]
+                for part, image in zip(batch, self._run(inputs), strict=True):
+                    mask = part.crop.mask
+                    part.filled[mask] = image[: mask.shape[0], : mask.shape[1]][mask]
         return filled
 
     def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -144,3 +145,19 @@ class LamaFill:
         exact, fast = (self._values(probe.float(), dtype) for dtype in (torch.float32, wanted))
         difference = float(np.abs(fast - exact).mean())
         return wanted if difference <= MAX_MEAN_DIFFERENCE else torch.float32
+
+
+class _Part(NamedTuple):
+    """Channels of a crop that the network sees together, and where its answer goes (a view of the filled crop)."""
+
+    crop: Crop
+    filled: FloatImage
+
+
+def _parts(crop: Crop, filled: FloatImage) -> list[_Part]:
+    """Grey and RGB in one part; of anything else (CMYK) each channel by itself, as a grey picture."""
+    channels = crop.image.shape[2]
+    if channels in {1, CHANNELS}:
+        return [_Part(crop, filled)]
+    slices = [slice(channel, channel + 1) for channel in range(channels)]
+    return [_Part(Crop(crop.image[..., each], crop.mask), filled[..., each]) for each in slices]

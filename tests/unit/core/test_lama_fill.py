@@ -87,6 +87,17 @@ def test_a_grey_scan_is_filled_with_the_mean_of_what_three_equal_channels_get(en
     np.testing.assert_allclose(result.mean(axis=2, keepdims=True), fill.fill([grey])[0], atol=1e-5)
 
 
+def test_four_channels_are_filled_as_four_grey_scans(entry: ModelEntry) -> None:
+    crop = make_crop(64, 64, 4)
+    fill = LamaFill(entry, "cpu")
+
+    result = fill.fill([crop])[0]
+
+    for channel in range(4):
+        alone = fill.fill([Crop(crop.image[..., channel : channel + 1], crop.mask)])[0]
+        np.testing.assert_allclose(result[..., channel], alone[..., 0], atol=1e-3)
+
+
 def test_a_darker_and_flatter_scan_is_filled_alike(entry: ModelEntry) -> None:
     crop = make_crop(64, 64, 1)
     darker = Crop(crop.image * np.float32(0.2), crop.mask)
