@@ -22,6 +22,8 @@ NEAR_PX = 16
 """Film this near a hole gives the mean and the contrast: a crop may also show what has nothing to do with the hole."""
 SMALLEST_CONTRAST = 1 / 256
 """Flatter film is taken to have this contrast: one level of 8 bits."""
+CLIPPED = 0.004
+"""Nothing shines through where the scan is this near to its black or white."""
 CHANNELS = 3
 """A grey crop is shown as three equal channels, and the mean of the answer is taken."""
 
@@ -58,13 +60,15 @@ def input_planes(*, has_cheap_fill: bool, sees_veil: bool) -> Sequence[str]:
     """Return the names of the planes of `LamaInput.inputs` in their order.
 
     The picture with zeros in its holes (3), the mask (0 or 1), the cheap fill (3); what lies under the mask, less the
-    cheap fill and compressed by asinh, zero outside (3), and where it is shown (0 or 1).
+    cheap fill and compressed by asinh, zero outside (3), where it is shown (0 or 1; not where the scan is clipped), and
+    the logarithm of mean over contrast, the same everywhere (3).
     """
     names = [f"picture {channel}" for channel in range(CHANNELS)] + ["mask"]
     if has_cheap_fill:
         names += [f"cheap fill {channel}" for channel in range(CHANNELS)]
     if sees_veil:
         names += [f"veil {channel}" for channel in range(CHANNELS)] + ["veil is shown"]
+        names += [f"level {channel}" for channel in range(CHANNELS)]
     return names
 
 
@@ -95,7 +99,11 @@ def prepare_input(
     if has_cheap_fill:
         planes[..., CHANNELS + 1 : 2 * CHANNELS + 1] = filled
     if sees_veil and show_veil:
-        planes[mask, -CHANNELS - 1 : -1] = np.arcsinh((image[mask] - cheap[mask]) / contrast)
-        planes[mask, -1] = 1
+        veil = planes[..., -2 * CHANNELS - 1 :]
+        under = image[mask]
+        shown = np.all((under > CLIPPED) & (under < 1 - CLIPPED), axis=1)
+        veil[mask, :CHANNELS] = np.arcsinh((under - cheap[mask]) / contrast) * shown[:, None]
+        veil[mask, CHANNELS] = shown
+        veil[..., CHANNELS + 1 :] = np.log(np.maximum(centre, SMALLEST_CONTRAST) / contrast)
     wide = np.ones(CHANNELS, np.float32)
     return LamaInput(inputs, centre * wide, contrast * wide, cheap, image.shape[2])

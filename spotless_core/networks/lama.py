@@ -11,7 +11,7 @@ what the way down saw.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ class LamaShape:
     """`fold`: pixels are folded into channels by this factor first. `width`: channels of the first level, doubled by
     each of `downsamplings` halvings. `blocks`: residual blocks at
     the bottom. `global_ratio`: the global branch's share of their channels. `channels`: of the picture.
-    `has_cheap_fill`: a filled copy of the picture is a further input. `sees_veil`: so is what lies under the mask.
+    `has_cheap_fill`: a filled copy of the picture is a further input. `sees_veil`: so is what lies under the mask, and
+    the network may give it back, cleared of the veil; needs the cheap fill.
     `level_blocks`: residual blocks of plain convolutions on each level above the bottom, on the way down and up;
     `has_skips`: each level of the way up adds the features of the same level of the way down.
     """
@@ -44,6 +45,8 @@ class LamaShape:
     def __post_init__(self) -> None:
         is_sound = 2 <= self.width <= 128 and 1 <= self.downsamplings <= 4 and 1 <= self.blocks <= 32
         is_sound = is_sound and self.fold in {1, 2, 4} and 0 <= self.level_blocks <= 8
+        if self.sees_veil and not self.has_cheap_fill:
+            raise ModelError("LaMa shape that sees the veil without a cheap fill; the veil is measured from it.")
         if not (is_sound and self.channels in {1, 3} and self.local_width >= 1 and self.global_width >= 2):
             raise ModelError(
                 f"LaMa shape {asdict(self)}; width 2–128, fold 1, 2 or 4, 1–4 downsamplings, 1–32 blocks, 0–8 blocks "
@@ -67,11 +70,11 @@ class LamaShape:
 
     @property
     def inputs(self) -> int:
-        """Channels the network takes: picture, mask, cheap fill if there is one, veil and where it is shown."""
+        """Channels the network takes: picture, mask, cheap fill if there is one; veil, where it is shown, level."""
         planes = self.channels + 1
         if self.has_cheap_fill:
             planes += self.channels
-        return planes + self.channels + 1 if self.sees_veil else planes
+        return planes + 2 * self.channels + 1 if self.sees_veil else planes
 
     @classmethod
     def from_manifest(cls, shape: Mapping[str, float]) -> Self:
@@ -94,6 +97,14 @@ PUBLISHED = LamaShape(
     has_skips=False,
 )
 """The dimensions of big-LaMa (Suvorov et al., WACV 2022, section 4)."""
+
+
+DARKEST = 0.01
+"""Least light, as a share of the picture's mean: a logarithm needs more than nothing."""
+DENSEST = 4.0
+"""Largest change of the logarithm of light that is looked at and undone."""
+DISTRUST = 3.0
+"""The network starts by trusting what shines through this little (logit)."""
 
 
 class FourierUnit(nn.Module):
@@ -181,8 +192,12 @@ class LamaGenerator(nn.Module):
     """N×k×H×W → N×C×H×W float32, unbounded; H and W multiples of `multiple` and at least `smallest_px`.
 
     Inputs (`LamaShape.inputs` of them): the picture with zeros in its holes, the mask (1 = fill) and, if the shape has
-    them, the cheap fill (the picture with filled holes), what lies under the mask and where that is shown; all in
-    units in which the picture's mean is about 0 and its contrast about 1. inpainting/lama_input.py makes them.
+    them, the cheap fill (the picture with filled holes), what lies under the mask, where that is shown, and the
+    logarithm of the picture's mean over its contrast; all in units in which the picture's mean is about 0 and its
+    contrast about 1. inpainting/lama_input.py makes them.
+
+    A particle takes a share of the light away. So where the veil is shown the network also estimates that share, and
+    mixes what shines through, divided by it, with its fill: c = (1 - g) · (cheap + r) + g · dusty · exp(-h).
     """
 
     def __init__(self, shape: LamaShape) -> None:
@@ -194,7 +209,9 @@ class LamaGenerator(nn.Module):
         )  # a reflected border is narrower than what it reflects
         widths = [shape.width * 2**level for level in range(shape.downsamplings + 1)]
         ends = 7 if shape.fold == 1 else 3  # a folded pixel already holds its neighbours
-        channels = shape.inputs * shape.fold**2
+        seen = shape.inputs + (shape.channels if shape.sees_veil else 0)  # the ratio of veil to cheap fill comes in too
+        given = 2 * shape.channels + 1 if shape.sees_veil else shape.channels  # r; h and g
+        channels = seen * shape.fold**2
         self.stem = nn.Sequential(_stage(_conv(channels, widths[0], ends)), *self._level(widths[0]))
         self.down = nn.ModuleList(
             nn.Sequential(
@@ -209,7 +226,7 @@ class LamaGenerator(nn.Module):
             for i in reversed(range(shape.downsamplings))
         )
         self.finish = nn.ModuleList(nn.Sequential(*self._level(width)) for width in reversed(widths[:-1]))
-        self.head = _conv(widths[0], shape.channels * shape.fold**2, ends, bias=True)
+        self.head = _conv(widths[0], given * shape.fold**2, ends, bias=True)
         if shape.has_cheap_fill:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -223,7 +240,9 @@ class LamaGenerator(nn.Module):
         if height % self.multiple or width % self.multiple or min(height, width) < self.smallest_px:
             message = f"multiples of {self.multiple} from {self.smallest_px} on expected"
             raise ModelError(f"LaMa input {height}×{width}; {message}.")
-        x = self.stem(functional.pixel_unshuffle(inputs, self.shape.fold))
+        veil = _Veil.of(inputs, self.shape.channels) if self.shape.sees_veil else None
+        seen_planes = inputs if veil is None else torch.cat([inputs, veil.ratio.to(inputs.dtype)], dim=1)
+        x = self.stem(functional.pixel_unshuffle(seen_planes, self.shape.fold))
         seen = [x]
         for stage in self.down:
             x = stage(x)
@@ -234,11 +253,43 @@ class LamaGenerator(nn.Module):
             level = seen.pop()
             x = finish(x + level if self.shape.has_skips else x)
         with torch.autocast(x.device.type, enabled=False):  # half of the digits would be seen as steps in the sky
-            filled = functional.pixel_shuffle(self.head(x.float()), self.shape.fold)
+            given = functional.pixel_shuffle(self.head(x.float()), self.shape.fold)
+        channels = self.shape.channels
+        filled = given[:, :channels]
         if self.shape.has_cheap_fill:
-            first = self.shape.channels + 1
-            return inputs[:, first : first + self.shape.channels].float() + filled
-        return filled
+            filled = inputs[:, channels + 1 : 2 * channels + 1].float() + filled
+        if veil is None:
+            return filled
+        return veil.mixed(filled, given[:, channels : 2 * channels], given[:, 2 * channels :])
+
+
+class _Veil(NamedTuple):
+    """What lies under the mask: `dusty` and its `ratio` (logarithm) to the cheap fill, N×C×H×W float32; `level`, what
+    is to be added for values proportional to light; `shown`, 1 where it may be looked at.
+    """
+
+    dusty: Tensor
+    ratio: Tensor
+    level: Tensor
+    shown: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, channels: int) -> "_Veil":
+        """Read it from the network's inputs."""
+        first = channels + 1
+        cheap = inputs[:, first : first + channels].float()
+        compressed = inputs[:, first + channels : first + 2 * channels].float()
+        shown = inputs[:, first + 2 * channels : first + 2 * channels + 1].float()
+        level = torch.exp(inputs[:, first + 2 * channels + 1 :].float())
+        dusty = cheap + torch.sinh(compressed)
+        least = DARKEST * level
+        ratio = torch.log((dusty + level).clamp(min=least) / (cheap + level).clamp(min=least))
+        return cls(dusty, ratio.clamp(-DENSEST, DENSEST) * shown, level, shown)
+
+    def mixed(self, filled: Tensor, taken: Tensor, trust: Tensor) -> Tensor:
+        """Return `filled`, mixed by `trust` (logits) with what shines through after `taken` (logarithm) is undone."""
+        cleared = (self.dusty + self.level) * torch.exp(-taken.clamp(-DENSEST, DENSEST)) - self.level
+        return filled + torch.sigmoid(trust - DISTRUST) * self.shown * (cleared - filled)
 
 
 def _conv(channels_in: int, channels_out: int, side: int = 3, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:

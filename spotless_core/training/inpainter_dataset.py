@@ -1,10 +1,11 @@
 """Training crops for the inpainter: a photograph on dusty film with many masked defects, and what belongs into them.
 
 Dense holes teach much per step. Grain cannot be guessed and is put back after the fill, so what belongs into a hole is
-the picture as the film shows it but without grain. Holes have the shapes of dust, with their penumbra and a little
-more, as masks do; under them lies the dust itself, from opaque to barely veiled, and now and then nothing at all: a
-detector is sometimes wrong, and the network should then give the picture back. `draw_hole_crop` is a pure function of
-its random generator, so a resumed run sees what it would have seen.
+the picture as the film shows it but without grain; where a thin veil is shown to the network, with its grain, the more
+the thinner it is: what can be recovered need not be made up. Holes have the shapes of dust, with their penumbra and a
+little more, as masks do; under them lies the dust itself, from opaque to barely veiled, and now and then nothing at
+all: a detector is sometimes wrong, and the network should then give the picture back. `draw_hole_crop` is a pure
+function of its random generator, so a resumed run sees what it would have seen.
 """
 
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ BLOT_SHARE = 0.15
 """Share of the crops that have a blot, larger than dust is."""
 BLOT_PX = (8.0, 24.0)
 """Range of its mean radius."""
+THIN = 0.4
+"""Change of log10 exposure under which 1/e of the grain is asked for: what comes back of it is true, not noise."""
 LOOKALIKE_SHARE = 0.35
 TINTED_SHARE = 0.3
 """Share of the scratches on colour film that take more off one layer than off another."""
@@ -59,19 +62,27 @@ NEGATIVE_SHARE, LINEAR_SHARE = 0.1, 0.1
 
 @dataclass(frozen=True, slots=True)
 class HoleCrop:
-    """`film`: side×side×3 float32 in [0, 1], the scan with its dust. `picture`: the same without dust and grain.
-    `holes`: side×side bool.
+    """One crop: side×side×3 float32 in [0, 1] each, but for `thinness` (one channel) and `holes` (side×side bool).
+
+    `film`: the scan with its dust. `clean`: the same without dust. `picture`: the same without dust and grain.
+    `thinness`: 1 where nothing lies on the film, towards 0 under opaque dust.
     """
 
     film: FloatImage
+    clean: FloatImage
     picture: FloatImage
+    thinness: FloatImage
     holes: Mask
+
+    def wanted(self, *, is_shown: bool) -> FloatImage:
+        """What belongs into the holes if what lies under the mask `is_shown`, or not."""
+        return self.picture + self.thinness * (self.clean - self.picture) if is_shown else self.picture
 
 
 class HoleBatch(NamedTuple):
     """N crops in the network's units (inpainting/lama_input.py).
 
-    `inputs`: N×k×side×side float32. `target`: N×3×side×side float32, the picture without grain. `holes`:
+    `inputs`: N×k×side×side float32. `target`: N×3×side×side float32, what belongs into the holes. `holes`:
     N×1×side×side float32, 0 or 1. `cheap`: N×3×side×side float32, the cheap fill. `centre`, `contrast`: N×3×1×1
     float32, value on film = centre + contrast × value.
     """
@@ -107,14 +118,16 @@ class HoleBatches(Dataset[HoleBatch]):
         cv2.setNumThreads(0)
         bank = self.banks.at(step)
         rng = np.random.default_rng((self.seed, 2, step))
-        drawn, ready = [], []
+        drawn, ready, targets = [], [], []
         for _ in range(self.run.batch):
             crop = draw_hole_crop(rng, self.photos, bank, self.grains, self.run.side)
+            is_shown = bool(rng.random() < self.veil_share)
             drawn.append(crop)
-            ready.append(self._prepared(crop, show_veil=bool(rng.random() < self.veil_share)))
+            ready.append(self._prepared(crop, show_veil=is_shown))
+            targets.append(ready[-1].from_film(crop.wanted(is_shown=is_shown and self.run.veil)))
         return HoleBatch(
             _stacked([each.inputs for each in ready]),
-            _stacked([each.from_film(crop.picture) for crop, each in zip(drawn, ready, strict=True)]),
+            _stacked(targets),
             _stacked([crop.holes.astype(np.float32)[None] for crop in drawn]),
             _stacked([each.from_film(each.cheap) for each in ready]),
             _stacked([each.centre[:, None, None] for each in ready]),
@@ -151,13 +164,15 @@ def draw_hole_crop(
     if film_type is BLACK_AND_WHITE:
         change = change[..., 0]
     dusty = np.where(change == 0, grainy, film.from_log_exposure(film.to_log_exposure(grainy) + change))
-    scanner = int(rng.integers(1 << 62))  # both pass the same scanner, with the same sharpening and noise
-    seen, alone = (film.digitise(np.random.default_rng(scanner), each) for each in (dusty, picture))
+    scanner = int(rng.integers(1 << 62))  # all pass the same scanner, with the same sharpening and noise
+    scans = [film.digitise(np.random.default_rng(scanner), each) for each in (dusty, grainy, picture)]
     if (stored := rng.random()) < NEGATIVE_SHARE:
-        seen, alone = np.float32(1) - seen, np.float32(1) - alone
+        scans = [np.float32(1) - each for each in scans]
     elif stored < NEGATIVE_SHARE + LINEAR_SHARE:
-        seen, alone = seen**film.DISPLAY_GAMMA, alone**film.DISPLAY_GAMMA
-    return HoleCrop(_three(seen), _three(alone), holes)
+        scans = [each**film.DISPLAY_GAMMA for each in scans]
+    seen, clean, alone = (_three(each) for each in scans)
+    thinness = np.exp(-np.abs(_three(change)).max(axis=2, keepdims=True) / np.float32(THIN))
+    return HoleCrop(seen, clean, alone, thinness, holes)
 
 
 def draw_defects(rng: Rng, sprites: list[Sprite], side: int, film_type: FilmType) -> tuple[FloatImage, Mask]:

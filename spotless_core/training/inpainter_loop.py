@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from spotless_core.arrays.kinds import FloatImage, Mask
 from spotless_core.arrays.metrics import STRUCTURE_SIGMA_PX, low_pass
-from spotless_core.inpainting.lama_input import CHANNELS
+from spotless_core.inpainting.lama_input import CHANNELS, input_planes
 from spotless_core.networks.lama import LamaGenerator, LamaShape
 from spotless_core.training.batches import held_out_photos, load_batches, real_by_kind, training_photos
 from spotless_core.training.curves import append_row, draw_curves, film_sheet
@@ -143,10 +143,9 @@ def validate(network: nn.Module, batches: list[HoleBatch], device: str) -> dict[
 
 def blinded(batch: HoleBatch) -> HoleBatch:
     """Return `batch` with nothing shown of what lies under the mask."""
-    first = batch.inputs.shape[1] - CHANNELS - 1
+    first = len(input_planes(has_cheap_fill=True, sees_veil=False))
     known = batch.inputs.clone()
-    if batch.inputs.shape[1] > 2 * CHANNELS + 1:
-        known[:, first:] = 0
+    known[:, first:] = 0
     return batch._replace(inputs=known)
 
 

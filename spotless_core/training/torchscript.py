@@ -42,7 +42,7 @@ class BigLamaCall(nn.Module):
         self.network = network
         self.multiple, self.smallest_px = multiple, smallest_px
         self.has_cheap_fill = shape.has_cheap_fill
-        self.veil_planes = shape.channels + 1 if shape.sees_veil else 0
+        self.veil_planes = 2 * shape.channels + 1 if shape.sees_veil else 0
         self.near_px, self.smallest_contrast = NEAR_PX, SMALLEST_CONTRAST
         self.sweeps, self.coarsest_px = SWEEPS, SMALLEST_PX
 

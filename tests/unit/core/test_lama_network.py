@@ -97,7 +97,7 @@ def test_one_block_sees_the_whole_crop() -> None:
     "shape",
     [
         TINY,
-        LamaShape(width=4, downsamplings=2, blocks=2, has_cheap_fill=False),
+        LamaShape(width=4, downsamplings=2, blocks=2, has_cheap_fill=False, sees_veil=False),
         LamaShape(width=4, fold=1, downsamplings=3, level_blocks=2, blocks=1, global_ratio=0.5, has_skips=False),
         LamaShape(width=4, fold=4, downsamplings=1, blocks=1, sees_veil=False),
     ],
@@ -127,7 +127,7 @@ def test_an_untrained_network_returns_its_cheap_fill() -> None:
 
 def test_every_weight_learns() -> None:
     torch.manual_seed(1)
-    network = LamaGenerator(LamaShape(width=4, downsamplings=1, blocks=2, has_cheap_fill=False))
+    network = LamaGenerator(LamaShape(width=4, downsamplings=1, blocks=2, has_cheap_fill=False, sees_veil=False))
 
     network(torch.randn(4, network.shape.inputs, 16, 16)).square().mean().backward()
 
@@ -151,7 +151,7 @@ def test_a_shape_without_room_for_both_branches_is_refused() -> None:
 def test_a_shape_survives_the_manifest() -> None:
     from dataclasses import asdict
 
-    shape = LamaShape(width=8, global_ratio=0.5, has_cheap_fill=False)
+    shape = LamaShape(width=8, global_ratio=0.5, has_cheap_fill=False, sees_veil=False)
 
     assert LamaShape.from_manifest(asdict(shape)) == shape
 
@@ -191,3 +191,32 @@ def test_folding_batch_norms_changes_nothing_but_the_number_of_operations(shape:
 
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_trusts_what_shines_through_clears_it_of_the_veil() -> None:
+    """Film 0.4 ± texture under a veil that takes 60 % of the light, in units of the film's contrast 0.02."""
+    shape = LamaShape(width=4, downsamplings=1, blocks=1)
+    network = LamaGenerator(shape).eval()
+    torch.manual_seed(1)
+    texture = torch.randn(1, 3, 16, 16)
+    level = 0.4 / 0.02
+    dusty = (texture + level) * 0.4 - level
+    holes = torch.ones(1, 1, 16, 16)
+    levels = torch.full((1, 3, 16, 16), level).log()
+    inputs = torch.cat([0 * texture, holes, 0 * texture, torch.asinh(dusty), holes, levels], dim=1)
+    with torch.no_grad():  # the head says: the veil took 60 % of the light, and what shines through is to be trusted
+        bias = network.head.bias
+        assert bias is not None
+        bias[12:24] = float(torch.tensor(0.4).log())
+        bias[24:] = 20.0
+        cleared = network(inputs)
+        inputs[:, 10] = 0
+        unseen = network(inputs)
+
+    torch.testing.assert_close(cleared, texture, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(unseen, torch.zeros_like(texture))
+
+
+def test_a_shape_that_sees_the_veil_needs_a_cheap_fill() -> None:
+    with pytest.raises(ModelError, match="cheap fill"):
+        LamaShape(has_cheap_fill=False)

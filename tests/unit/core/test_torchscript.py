@@ -122,7 +122,7 @@ assert not [name for name in sys.modules if name.startswith("spotless")]
     for index, (image, mask) in enumerate(crops):
         found = np.load(tmp_path / f"{index}.npy")[0].transpose(1, 2, 0)
         (expected,) = ours.fill([Crop(image, mask)])
-        np.testing.assert_allclose(found[mask], expected[mask], atol=1e-5)
+        np.testing.assert_allclose(found[mask], expected[mask], atol=1e-3)
         np.testing.assert_array_equal(found[~mask], image[~mask])
 
 
