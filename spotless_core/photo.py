@@ -7,12 +7,15 @@ shows (encoding, polarity) is sensed from its samples in arrays/encoding.py.
 from dataclasses import dataclass
 from typing import Literal
 
-from spotless_core.arrays.kinds import Mask, Samples
+import numpy as np
 
-Container = Literal["tiff", "bigtiff", "png", "jpeg"]
-Preservation = Literal["exact", "block"]
+from spotless_core.arrays.kinds import Mask, Samples, SampleType
+
+Container = Literal["tiff", "bigtiff", "dng", "png", "jpeg", "bmp", "pnm"]
+Preservation = Literal["exact", "block", "transcoded", "reencoded"]
 """exact: every sample outside the mask is kept. block: every compressed block the mask does not touch is kept
-(JPEG)."""
+(JPEG). transcoded: every sample outside the mask is kept as it was decoded, in a lossless codec instead of the scan's
+lossy one (JPEG inside TIFF). reencoded: the whole picture was compressed anew and may differ a little anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,10 @@ class ScanInfo:
     """One scan's header facts.
 
     `width`, `height`: pixels as stored (the orientation tag is not applied). `channels`: stored samples per pixel,
-    alpha and infrared included. `color_channels`: 1 (grey) or 3 (RGB), always the first ones. `bits`: 8 or 16 per
-    sample. `is_min_white`: grey stored inverted. `dpi`: dots per inch along the width, None if the file does not say
-    or says nonsense. `orientation`: EXIF 1–8, informative only. `compression`: the codec's name, for the receipt.
+    alpha and infrared included. `color_channels`: 1 (grey), 3 (RGB) or 4 (CMYK), always the first ones. `bits`: per
+    sample, 8 or 16, and 16 or 32 where `is_float`. `is_min_white`: 0 is white: inverted grey, and CMYK stored as
+    amounts of ink. `dpi`: dots per inch along the width, None if the file does not say or says nonsense.
+    `orientation`: EXIF 1–8, informative only. `compression`: the codec's name, for the receipt.
     """
 
     container: Container
@@ -47,6 +51,13 @@ class ScanInfo:
     is_min_white: bool = False
     has_icc_profile: bool = False
     infrared: InfraredInfo | None = None
+    is_float: bool = False
+    is_cmyk: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[SampleType]:
+        """The type of the samples that `read_rows` gives: uint8, uint16, float16 or float32."""
+        return np.dtype(f"{'f' if self.is_float else 'u'}{self.bits // 8}")
 
     @property
     def megapixels(self) -> float:
@@ -54,9 +65,9 @@ class ScanInfo:
         return self.width * self.height / 1e6
 
     @property
-    def full_scale(self) -> int:
-        """The largest value a sample can hold: 255 or 65535."""
-        return (1 << self.bits) - 1
+    def full_scale(self) -> int | float:
+        """White: the largest value a whole number can hold (255 or 65535), 1.0 for float, which may go beyond it."""
+        return 1.0 if self.is_float else (1 << self.bits) - 1
 
 
 @dataclass(frozen=True, slots=True)

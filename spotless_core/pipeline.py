@@ -2,27 +2,34 @@
 
 Comes in: a scan, where to write, the loaded networks, the options. Goes out: the restored file, its mask, a preview
 and the facts for the receipt. Promise: what is written was decoded again and is bit-identical to the scan outside the
-mask (JPEG: outside its blocks), or nothing is written. Names, folders and publishing are the caller's.
+mask (JPEG: outside its blocks), or nothing is written. The frame is worked on in bands and windows: large ones lie in
+unlinked files beside the results (image_io/scratch.py). Names, folders and publishing are the caller's.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from spotless_core.arrays.encoding import Encoding, detector_grey, sense_encoding
-from spotless_core.arrays.kinds import GreyImage, Mask, Probability, Samples
+from spotless_core.arrays.encoding import Encoding, sense_encoding
+from spotless_core.arrays.kinds import Mask, Probability
+from spotless_core.arrays.windows import FloatWindows, SampleWindows
 from spotless_core.detection.detector import Detector
-from spotless_core.detection.lines import draw_lines, find_lines
+from spotless_core.detection.lines import LineScores, find_lines
 from spotless_core.detection.mask import MaskResult, cautious_if_coarse, describe_defects, make_mask, thresholds_for
 from spotless_core.detection.scale import micrometres_per_pixel
 from spotless_core.errors import ModelError, OutputError
+from spotless_core.image_io.decode import decode_frame, make_grey
+from spotless_core.image_io.edited_rows import EditedRows
 from spotless_core.image_io.mask_png import read_mask, write_mask
 from spotless_core.image_io.opening import open_scan
-from spotless_core.image_io.preview import apply_edits_inplace, shrink, write_preview
+from spotless_core.image_io.preview import write_preview
 from spotless_core.image_io.scan_file import ScanFile
+from spotless_core.image_io.scratch import ScratchSpace
 from spotless_core.image_io.verify import verify_restored
 from spotless_core.inpainting.budgets import reason_of_time, reasons_to_hold
 from spotless_core.inpainting.choice import choose_inpainter
@@ -36,11 +43,11 @@ from spotless_core.receipt import FileFacts, InputFacts, Receipt
 from spotless_core.stopwatch import Stopwatch, peak_memory_mb
 
 SOFTWARE = "spotlessd 0.1.0"
-BAND_ROWS = 512
 DETECTOR = "detector"
 HASH_CHUNK = 1 << 22
 
 OnStep = Callable[[str, float], None]
+OnFraction = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +115,18 @@ def restore_photo(
         PreservationError: the encoded result failed the check; it was removed.
     """
     watch = Stopwatch()
-    with open_scan(source, options.max_megapixels) as scan:
+    with open_scan(source, options.max_megapixels) as scan, ScratchSpace(outputs.image.parent) as space:
         info = scan.info
-        digest = _sha256(source)
-        frame = _decode(scan, lambda done: on_step("decode", done))
+        digest = _sha256(source, lambda: on_step("decode", 0.0))
+        frame = decode_frame(scan, space, lambda done: on_step("decode", done))
         encoding = sense_encoding(frame, info.bits, is_min_white=info.is_min_white)
         um_per_px, scale_note = micrometres_per_pixel(info, options.film_format)
         watch.lap("decode")
 
-        found = _find(frame, encoding, tools, options, um_per_px, given_mask, on_step)
+        if given_mask is None:
+            found = _detect(frame, encoding, tools, options, um_per_px, space, on_step).found
+        else:
+            found = _given(given_mask, info, um_per_px)
         held: tuple[str, ...] = ()
         if given_mask is None:
             held = reasons_to_hold(found.mask, found.defects, found.coverage, options, um_per_px)
@@ -126,7 +136,7 @@ def restore_photo(
         if not held:
             repaired = repair_frame(
                 frame,
-                info.full_scale,
+                encoding.value_max if info.is_float else info.full_scale,
                 found.mask,
                 tools.inpainter,
                 options.inpaint if given_mask is None else replace(options.inpaint, max_seconds=0.0),
@@ -136,27 +146,31 @@ def restore_photo(
             )
         if repaired.left_over:
             held = (reason_of_time(repaired.left_over, options.inpaint.max_seconds),)
-        edits = repaired.edits
         defects = name_methods(found.defects, repaired, found.mask.shape)
         watch.lap("inpaint")
 
-        on_step("encode", 0.0)
-        before = shrink(frame, options.preview_long_side_px)
-        apply_edits_inplace(frame, edits)
-        after = shrink(frame, options.preview_long_side_px)
-        write_preview(outputs.preview, before, after, found.mask, encoding)
-        del frame
+        write_preview(
+            outputs.preview,
+            frame,
+            EditedRows(repaired.edits, info),
+            found.mask,
+            encoding,
+            options.preview_long_side_px,
+            lambda done: on_step("encode", done / 2),
+        )
+        space.close()
         write_mask(outputs.mask, found.mask, info)
         written = {"mask": outputs.mask, "preview": outputs.preview}
         if not held:
-            scan.write_restored(outputs.image, edits)
+            scan.write_restored(outputs.image, repaired.edits)
             written["image"] = outputs.image
         watch.lap("encode")
 
         if not held:
             on_step("verify", 0.0)
-            _verify(scan, outputs.image, found.mask, edits, lambda row: on_step("verify", row / info.height))
-        facts = {role: FileFacts(path.name, _sha256(path)) for role, path in written.items()}
+            _verify(scan, outputs.image, found.mask, repaired.edits, lambda row: on_step("verify", row / info.height))
+        hashes = {role: _sha256(path, lambda: on_step("verify", 1.0)) for role, path in written.items()}
+        facts = {role: FileFacts(path.name, hashes[role]) for role, path in written.items()}
         watch.lap("verify")
 
     notes = (*tools.notes, *found.left_alone, *((scale_note,) if scale_note else ()), *repaired.notes, *held)
@@ -182,63 +196,61 @@ def restore_photo(
 
 def detect_photo(
     source: Path, tools: Tools, options: RestoreOptions, on_step: OnStep = lambda _step, _fraction: None
-) -> tuple[ScanInfo, GreyImage, MaskResult]:
-    """Detect only: the scan's facts, the probability (H×W float32 in [0, 1]) and the mask that restoring would use."""
-    with open_scan(source, options.max_megapixels) as scan:
-        frame = _decode(scan, lambda done: on_step("decode", done))
+) -> tuple[ScanInfo, Probability, MaskResult]:
+    """Detect only: the scan's facts, the probability (H×W float32 in [0, 1]) and the mask that restoring would use.
+
+    Unlike restoring, this holds the whole probability in memory.
+    """
+    scratch = Path(tempfile.gettempdir())
+    with open_scan(source, options.max_megapixels) as scan, ScratchSpace(scratch) as space:
+        frame = decode_frame(scan, space, lambda done: on_step("decode", done))
         encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
-        return scan.info, *_detect(_grey(frame, encoding), tools, options, um_per_px, on_step)
+        seen = _detect(frame, encoding, tools, options, um_per_px, space, on_step)
+        probability = seen.probability[:, :]
+        if seen.scores is not None:
+            probability = np.maximum(probability, seen.scores[:, :])
+        return scan.info, probability, seen.found
 
 
-def _decode(scan: ScanFile, on_progress: Callable[[float], None]) -> Samples:
-    """Read the whole frame band by band: H×W×color_channels, stored values."""
-    info = scan.info
-    dtype = np.uint8 if info.bits == 8 else np.uint16
-    frame = np.empty((info.height, info.width, info.color_channels), dtype)
-    for top in range(0, info.height, BAND_ROWS):
-        bottom = min(top + BAND_ROWS, info.height)
-        frame[top:bottom] = scan.read_rows(top, bottom)
-        on_progress(bottom / info.height)
-    return frame
+class _Seen(NamedTuple):
+    """What detection found: windows of the probability, of the scores of faint lines if there are any, and the mask."""
+
+    probability: FloatWindows
+    scores: FloatWindows | None
+    found: MaskResult
 
 
-def _find(
-    frame: Samples,
+def _given(path: Path, info: ScanInfo, um_per_px: float) -> MaskResult:
+    mask = read_mask(path, (info.height, info.width))
+    return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
+
+
+def _detect(
+    frame: SampleWindows,
     encoding: Encoding,
     tools: Tools,
     options: RestoreOptions,
     um_per_px: float,
-    given_mask: Path | None,
+    space: ScratchSpace,
     on_step: OnStep,
-) -> MaskResult:
-    if given_mask is not None:
-        mask = read_mask(given_mask, frame.shape[:2])
-        return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
-    return _detect(_grey(frame, encoding), tools, options, um_per_px, on_step)[1]
-
-
-def _detect(
-    grey: GreyImage, tools: Tools, options: RestoreOptions, um_per_px: float, on_step: OnStep
-) -> tuple[Probability, MaskResult]:
+) -> _Seen:
     """The network for what pixels show, sums along the film for what they do not, and the mask of both."""
-    probability = tools.detector.detect(grey, options.detect, lambda done: on_step("detect", done))
+    grey = make_grey(frame, encoding, space, lambda _done: on_step("detect", 0.0))
+    probability = space.plane(grey.shape, np.float32)
+    for top, rows in tools.detector.detect_rows(grey, options.detect, lambda done: on_step("detect", 0.9 * done)):
+        probability.write_rows(top, rows)
     mask_options, note = cautious_if_coarse(options.mask, um_per_px)
-    lines = find_lines(grey, um_per_px, mask_options.sensitivity) if mask_options.faint_lines else ()
-    scores = draw_lines(lines, grey.shape) if lines else None
+    scores = None
+    if mask_options.faint_lines:
+        on_lines: OnFraction = lambda done: on_step("detect", 0.9 + 0.05 * done)
+        lines = find_lines(grey, um_per_px, mask_options.sensitivity, on_lines)
+        scores = LineScores(lines, (grey.shape[0], grey.shape[1])) if lines else None
     thresholds = thresholds_for(mask_options, tools.entry)
-    found = make_mask(probability, thresholds, mask_options, um_per_px, grey, scores)
-    if scores is not None:
-        np.maximum(probability, scores, out=probability)
-    return probability, replace(found, left_alone=(*found.left_alone, *([note] if note else [])))
-
-
-def _grey(frame: Samples, encoding: Encoding) -> GreyImage:
-    """What the detector sees: H×W float32 in [0, 1], made band by band."""
-    grey = np.empty(frame.shape[:2], np.float32)
-    for top in range(0, len(frame), BAND_ROWS):
-        grey[top : top + BAND_ROWS] = detector_grey(frame[top : top + BAND_ROWS], encoding)
-    return grey
+    found = make_mask(
+        probability, thresholds, mask_options, um_per_px, grey, scores, lambda done: on_step("detect", 0.95 + done / 20)
+    )
+    return _Seen(probability, scores, replace(found, left_alone=(*found.left_alone, *([note] if note else []))))
 
 
 def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], on_rows: Callable[[int], None]) -> None:
@@ -249,12 +261,13 @@ def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], on_rows:
         raise
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, on_chunk: Callable[[], None]) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
             while chunk := file.read(HASH_CHUNK):
                 digest.update(chunk)
+                on_chunk()
     except OSError as error:
         raise OutputError(f"{path.name}: cannot be read back ({error.strerror}).") from error
     return digest.hexdigest()
@@ -275,7 +288,7 @@ def _input_facts(
         compression=info.compression,
         dpi=info.dpi,
         um_per_px=round(um_per_px, 4),
-        encoding=f"{encoding.transfer}, {encoding.range_bits} of {info.bits} bits used",
+        encoding=encoding.describe(info.bits),
         polarity=encoding.polarity,
     )
 

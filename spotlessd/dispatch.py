@@ -8,20 +8,21 @@ pauses the queue and costs the file nothing. Every step may be cut short and is 
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from loguru import logger
 
 from spotless_core.options import RestoreOptions, Sensitivity
-from spotless_core.receipt import Receipt
 from spotlessd import publish
+from spotlessd.companion_copy import Copier, NotCopiedError, found_companions
+from spotlessd.company import Company
 from spotlessd.crash_points import crash_point
 from spotlessd.engine import Engine
 from spotlessd.errors import PublishError, RootUnavailableError
-from spotlessd.job import Failure, FailureKind, Job, JobState, classify_failure
+from spotlessd.job import COMPANION_RECIPE, Failure, FailureKind, Job, JobState, classify_failure
 from spotlessd.messages import Failed, Finished, Ready, WorkOrder
-from spotlessd.publish import NameTakenError, PartLostError, Parts, PublishPlan
+from spotlessd.publish import NameTakenError, Naming, PartLostError, Parts, PublishPlan
 from spotlessd.roots import Root
 from spotlessd.supervisor import Event, StartTrouble, Supervisor, WorkerLost, WorkerState
 
@@ -29,6 +30,8 @@ RECHECK_SECONDS = 30.0
 """How long the queue rests after something could not be written, before it is tried again."""
 DISK_FACTOR = 3
 """Free space wanted, in input sizes: the restored file, its mask and preview, and room to spare."""
+MASK_SUFFIXES = {"png": ".png", "tiff": ".tif"}
+"""By `output.mask_format`."""
 PUBLISH_TRIES = 10
 """After so many tries a finished result is given up, so that one bad name does not hold up the queue."""
 
@@ -37,22 +40,29 @@ PUBLISH_TRIES = 10
 class DispatchSettings:
     """What the dispatcher needs of the configuration. `reserve_bytes` stays free on the output's disk.
 
-    `is_eager`: load the models before the first job comes. `recheck_seconds`: see `RECHECK_SECONDS`.
+    `is_eager`: load the models before the first job comes. `keeps_timestamp`: image, mask, preview and receipt get the
+    scan's time of change. `recheck_seconds`: see `RECHECK_SECONDS`.
     """
 
     station_id: str
     options: RestoreOptions
     reserve_bytes: int
     is_eager: bool = True
+    keeps_timestamp: bool = False
     recheck_seconds: float = RECHECK_SECONDS
 
 
 @dataclass(slots=True)
 class _Result:
-    """A finished job that is being published. `plan` is set once the ledger knows it."""
+    """A finished job that is being published. `plan` is set once the ledger knows it.
+
+    `rel`: what its names are made from. `endings`: those of its companions, by role; None until they are copied.
+    """
 
     parts: Parts
     receipt: dict[str, Any]
+    rel: str
+    endings: dict[str, str] | None = None
     plan: PublishPlan | None = None
     tries: int = 0
 
@@ -66,6 +76,8 @@ class Dispatcher:
         supervisor: Supervisor,
         roots: Mapping[str, Root],
         settings: DispatchSettings,
+        company: Company,
+        copier: Copier,
         *,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
@@ -73,6 +85,8 @@ class Dispatcher:
         self._supervisor = supervisor
         self._roots = roots
         self._settings = settings
+        self._company = company
+        self._copier = copier
         self._free_bytes = free_bytes
         self._result: _Result | None = None
         self._rest_until = 0.0
@@ -127,7 +141,8 @@ class Dispatcher:
         elif self.job is None:
             logger.warning("the worker answered, but no job is in hand")
         elif isinstance(event, Finished):
-            self._result = _Result(self._parts_of(self.job), self._receipt_of(self.job, event.receipt))
+            receipt = {**event.receipt.to_dict(), "station": self._station_of(self.job)}
+            self._result = _Result(self._parts_of(self.job), receipt, self.job.identity.rel)
             self._publish(now)
         elif isinstance(event, WorkerLost):
             self._fail(self.job, Failure(FailureKind.CRASH, str(event.error)), now)
@@ -161,9 +176,11 @@ class Dispatcher:
         if job.plan:
             self._resume_publishing(job, root, now)
             return
-        self._supervisor.start(now)
-        if self._supervisor.state is not WorkerState.IDLE:
-            return
+        is_companion = job.recipe == COMPANION_RECIPE
+        if not is_companion:
+            self._supervisor.start(now)
+            if self._supervisor.state is not WorkerState.IDLE:
+                return
         changed = _difference(root, job)
         # A file that cannot be looked at is left to the worker, whose error says why.
         if changed is not None and changed[0] is not JobState.QUEUED:
@@ -180,6 +197,9 @@ class Dispatcher:
         if taken is None:
             return
         self.job = taken
+        if is_companion:
+            self._put_beside(taken, root, now)
+            return
         self._supervisor.submit(self._order(taken, root), now)
         crash_point("dispatch.mid_job")
 
@@ -212,10 +232,10 @@ class Dispatcher:
             given_mask=job.overrides.mask,
         )
 
-    def _receipt_of(self, job: Job, receipt: Receipt) -> dict[str, Any]:
-        """Return the receipt with the facts from which a lost ledger is rebuilt."""
+    def _station_of(self, job: Job) -> dict[str, Any]:
+        """Return the facts in a receipt from which a lost ledger is rebuilt."""
         identity = job.identity
-        station = {
+        return {
             "id": self._settings.station_id,
             "root": identity.root,
             "rel": identity.rel,
@@ -225,7 +245,29 @@ class Dispatcher:
             "job": job.id,
             "attempt": job.attempt,
         }
-        return {**receipt.to_dict(), "station": station}
+
+    def _put_beside(self, job: Job, root: Root, now: float) -> None:
+        """Copy a sidecar that came too late for its scan's receipt beside the result. It needs no worker."""
+        rel = job.identity.rel
+        outputs, companion = self._company.result_beside(root, rel), root.look_at(rel)
+        if outputs is None or companion is None or companion.companion is None:
+            reason = f"{Path(rel).name}: the scan it belongs to has no result. Restore the scan, then retry this."
+            self._fail(job, Failure(FailureKind.PHOTO, reason), now)
+            return
+        scan = publish.read_receipt(root.output / outputs.get("receipt", "")).get("input", {})
+        size = (scan["width"], scan["height"]) if "width" in scan and "height" in scan else None
+        image = PurePosixPath(outputs["image"])
+        try:
+            copied = self._copier.copy_late(self._parts_of(job), companion, str(image), size, self._station_of(job))
+        except NotCopiedError as error:
+            self._fail(job, Failure(FailureKind.TRANSIENT, str(error)), now)
+            return
+        except PublishError as error:
+            self._fail(job, Failure(FailureKind.OUTPUT, str(error)), now)
+            return
+        name = str(image.with_name(image.stem + companion.companion.ending))
+        self._result = _Result(copied.parts, copied.receipt, name, copied.endings)
+        self._publish(now)
 
     def _resume_publishing(self, job: Job, root: Root, now: float) -> None:
         """Go on where an earlier run was cut off between two steps."""
@@ -236,7 +278,8 @@ class Dispatcher:
         if taken is None:
             return
         self.job = taken
-        self._result = _Result(publish.planned_parts(root.output, job.identity.rel, plan), receipt, plan)
+        parts = publish.planned_parts(root.output, job.identity.rel, plan)
+        self._result = _Result(parts, receipt, job.identity.rel, {}, plan)
         self._publish(now)
 
     def _publish(self, now: float) -> None:
@@ -270,7 +313,16 @@ class Dispatcher:
     def _put_in_place(self, job: Job, root: Root, result: _Result) -> None:
         while True:
             if result.plan is None:
-                plan = publish.make_plan(root.output, job.identity.rel, result.parts, result.receipt)
+                endings = self._companions_copied(job, root, result)
+                settings = self._settings
+                plan = publish.make_plan(
+                    root.output,
+                    result.rel,
+                    result.parts,
+                    result.receipt,
+                    Naming(MASK_SUFFIXES[settings.options.mask_format], endings),
+                    job.identity.mtime_ns if settings.keeps_timestamp else None,
+                )
                 if not self._engine.plan(job, plan.to_json()):
                     raise PartLostError(f"job {job.id}: attempt {job.attempt} is void.")
                 result.plan = plan
@@ -282,6 +334,10 @@ class Dispatcher:
                 logger.bind(job=job.id, file=job.identity.rel).debug("{}", error)
                 publish.take_back(root.output, result.plan)
                 result.plan = None
+        names = {role: {"name": name} for role, name in result.plan.names.items()}
+        if "station" in result.receipt:
+            self._engine.note_companions(found_companions({**result.receipt, "outputs": names}))
+            crash_point("companion.noted")
         state = JobState.HELD if result.receipt.get("outcome") == "held" else JobState.DONE
         sha256 = str(result.receipt.get("input", {}).get("sha256", ""))
         seconds = dict(result.receipt.get("seconds", {}))
@@ -289,6 +345,16 @@ class Dispatcher:
             logger.bind(job=job.id, file=job.identity.rel).warning("published, but the ledger's row had moved on")
         self._let_go()
         crash_point("finish.after_commit")
+
+    def _companions_copied(self, job: Job, root: Root, result: _Result) -> dict[str, str]:
+        """Copy what goes with the scan, once; returns the endings by role. A frame that is held takes nothing along."""
+        if result.endings is None:
+            is_held = result.receipt.get("outcome") == "held"
+            companions = [] if is_held else self._company.ready_for(root, job.identity.rel)
+            name = PurePosixPath(job.identity.rel).name
+            copied = self._copier.copy_companions(result.parts, result.receipt, name, companions)
+            result.parts, result.receipt, result.endings = copied.parts, copied.receipt, copied.endings
+        return result.endings
 
     def _do_again(self, job: Job, root: Root, result: _Result, reason: str, now: float) -> None:
         """Undo what was named and put the job back: its result cannot be published."""
@@ -316,6 +382,8 @@ class Dispatcher:
         return True
 
     def _parts_of(self, job: Job) -> Parts:
+        if self._result is not None:
+            return self._result.parts
         root = self._roots[job.identity.root]
         return publish.part_paths(root.output, job.identity.rel, job.id, job.attempt)
 

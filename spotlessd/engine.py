@@ -6,7 +6,7 @@ arguments. Every change of a job's state leaves one INFO line (ERROR where a fil
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
@@ -22,7 +22,7 @@ from spotlessd.job import (
     RetryPolicy,
     decide,
 )
-from spotlessd.ledger import Ledger
+from spotlessd.ledger import FoundScan, Ledger
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -67,6 +67,10 @@ class Engine(Protocol):
         self, job: Job, state: JobState, outputs: dict[str, str], sha256: str, seconds: dict[str, float]
     ) -> bool:
         """End a running job as DONE or HELD."""
+        ...
+
+    def note_companions(self, companions: Sequence[FoundScan]) -> None:
+        """Write down the sidecars that were published with a scan; may be repeated."""
         ...
 
     def fail(self, job: Job, failure: Failure) -> Decision | None:
@@ -152,6 +156,11 @@ class LocalEngine:
                 "{}: {} in {:.1f} s: {}", _title(job.id, job.identity), state, max(now - job.started, 0.0), name
             )
         return is_ours
+
+    def note_companions(self, companions: Sequence[FoundScan]) -> None:
+        """Write down the sidecars that were published with a scan; may be repeated."""
+        if companions:
+            self._ledger.note_companions(companions, self._clock())
 
     def fail(self, job: Job, failure: Failure) -> Decision | None:
         """Decide and write down what a failed attempt leads to; None for a void attempt."""

@@ -10,6 +10,7 @@
     ├── WorkerError             the worker child failed                                               exit 70, try again
     │   ├── WorkerDiedError     it ended by itself or was killed; blamed on the job in its hand       exit 70, try again
     │   ├── WorkerStalledError  no heartbeat for `queue.stall_seconds`; it was killed                 exit 70, try again
+    │   ├── WorkerTooLargeError more memory than `queue.max_worker_mb` within a job; it was killed    exit 70, try again
     │   └── WorkerStartError    it could not load its models or its device                            exit 69, try again
     ├── UnknownJobError         no job has this id or path                                            exit 66
     └── InstallError            the service file cannot be written                                    exit 77
@@ -81,6 +82,10 @@ class WorkerDiedError(WorkerError):
 
 class WorkerStalledError(WorkerError):
     """The worker child gave no sign of life for `queue.stall_seconds` and was killed."""
+
+
+class WorkerTooLargeError(WorkerError):
+    """The worker took more memory for one job than it may, and was killed before the machine ran out of it."""
 
 
 class WorkerStartError(WorkerError):

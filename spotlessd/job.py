@@ -13,6 +13,8 @@ MAX_BACK_OFF_DOUBLINGS = 16
 """Keeps 2**n a sane number; every real limit is reached far earlier."""
 JITTER_FRACTION = 0.25
 """A delay is lengthened by up to this fraction, so that many jobs do not come back in the same second."""
+COMPANION_RECIPE = "companion"
+"""The recipe of an infrared sidecar: nothing is done to it, it is put beside the result of its scan."""
 EXIT_BAD_INPUT = 65
 EXIT_MISSING_INPUT = 66
 EXIT_UNAVAILABLE = 69

@@ -14,7 +14,7 @@ from typing import Any
 
 from spotlessd.crash_points import crash_point
 from spotlessd.database import Database
-from spotlessd.job import Decision, Identity, Job, JobState, Overrides, is_legal_move
+from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides, is_legal_move
 
 KNOWN_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.DONE, JobState.HELD, JobState.QUARANTINED)
 """A file in one of these needs no new job, whatever the recipe is now."""
@@ -128,6 +128,29 @@ class Ledger:
                     _remember(connection, int(row["id"]), now, scan.state, "found by its receipt")
                 number += len(rows)
         return number
+
+    def note_companions(self, companions: Iterable[FoundScan], now: float) -> None:
+        """Write down sidecars that were published with their scan; one that was waiting or set aside is done now."""
+        with self._database.transaction() as connection:
+            for found in companions:
+                rows = connection.execute(
+                    "INSERT INTO job (root, rel, size, mtime_ns, inode, recipe, state, sha256, outputs, created,"
+                    " finished) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT (root, rel, size, mtime_ns, recipe) DO UPDATE SET state = excluded.state,"
+                    " reason = '', sha256 = excluded.sha256, outputs = excluded.outputs, finished = excluded.finished"
+                    " WHERE state NOT IN ('running', 'done') AND plan = '' RETURNING id",
+                    (
+                        *_key(found.identity),
+                        COMPANION_RECIPE,
+                        found.state,
+                        found.sha256,
+                        json.dumps(found.outputs),
+                        now,
+                        now,
+                    ),
+                ).fetchall()
+                for row in rows:
+                    _remember(connection, int(row["id"]), now, found.state, "published with its scan")
 
     def next_due(self, now: float, roots: frozenset[str]) -> Job | None:
         """Return the job to start next among `roots`: highest priority, then oldest scan. None if none is due."""
@@ -269,8 +292,11 @@ class Ledger:
         return [_job(row) for row in self._database.read("SELECT * FROM job WHERE plan != '' ORDER BY id")]
 
     def counts(self) -> dict[JobState, int]:
-        """Return the number of jobs in each state, zeros included."""
-        rows = self._database.read("SELECT state, COUNT(*) AS number FROM job GROUP BY state")
+        """Return the number of scans in each state, zeros included; sidecars count until they are done."""
+        rows = self._database.read(
+            "SELECT state, COUNT(*) AS number FROM job WHERE NOT (recipe = ? AND state = 'done') GROUP BY state",
+            COMPANION_RECIPE,
+        )
         found = {row["state"]: int(row["number"]) for row in rows}
         return {state: found.get(state, 0) for state in JobState}
 

@@ -1,7 +1,8 @@
 """Give finished part files their final names: never over an existing file, never by half, never twice.
 
 The child has written and synced the parts. Here a plan is made (which part gets which name), the caller commits it to
-the ledger, and `carry_out` does it step by step: image, mask, preview, then the receipt as the mark that all is there.
+the ledger, and `carry_out` does it step by step: image, the companions copied beside it (companion_copy.py), mask,
+preview, then the receipt as the mark that all is there.
 Every step can be repeated after a crash between any two of them: a part that is gone and a final name with the planned
 bytes is a step already done. The caller's ledger and the parts' names (job and attempt) keep attempts apart.
 """
@@ -13,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,13 +25,13 @@ from spotlessd.errors import PublishError
 
 FOLDERS = {"image": "", "mask": "masks", "preview": "previews", "receipt": "receipts"}
 """Where each role lies under the output folder, in the order of publishing."""
-SUFFIXES = {"mask": ".png", "preview": ".jpg", "receipt": ".json"}
-"""The image keeps the scan's own."""
-PART_NAME = re.compile(r"\.spotlessd-\d+-\d+-(image|mask|preview|receipt)\.part\Z")
+SUFFIXES = {"preview": ".jpg", "receipt": ".json"}
+PART_NAME = re.compile(r"\.spotlessd-\d+-\d+-[a-z][a-z0-9_]*\.part\Z")
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 HASH_CHUNK_BYTES = 1 << 20
 _warned_folders: set[int] = set()
+_warned_stamps: set[int] = set()
 
 
 class NameTakenError(PublishError):
@@ -43,12 +44,23 @@ class PartLostError(PublishError):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The part files of one attempt."""
+    """The part files of one attempt. `companions`: by role."""
 
     image: Path
     mask: Path
     preview: Path
     receipt: Path
+    companions: Mapping[str, Path] = field(default_factory=dict)
+
+    def by_role(self) -> dict[str, Path]:
+        """Return them by role, in the order of publishing."""
+        return {
+            "image": self.image,
+            **self.companions,
+            "mask": self.mask,
+            "preview": self.preview,
+            "receipt": self.receipt,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,31 +94,52 @@ class PublishPlan:
         return {step.role: step.final for step in self.steps}
 
 
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How the files of one result are called. `endings`: what follows the stem of each companion, by role."""
+
+    mask_suffix: str = ".png"
+    endings: Mapping[str, str] = field(default_factory=dict)
+
+    def suffix_of(self, role: str, scan_suffix: str) -> str:
+        """Return the suffix of a role that every result has; the image keeps the scan's own."""
+        return self.mask_suffix if role == "mask" else SUFFIXES.get(role, scan_suffix)
+
+
+USUAL_NAMES = Naming()
+
+
 def part_paths(output: Path, rel: str, job_id: int, attempt: int) -> Parts:
     """Return where an attempt writes: in the folders of the final files, so that a rename is enough."""
     folder = PurePosixPath(rel).parent
-    return Parts(
-        **{
-            role: output / base / folder / f".spotlessd-{job_id}-{attempt}-{role}.part"
-            for role, base in FOLDERS.items()
-        }
-    )
+    paths = {
+        role: output / base / folder / f".spotlessd-{job_id}-{attempt}-{role}.part" for role, base in FOLDERS.items()
+    }
+    return Parts(paths["image"], paths["mask"], paths["preview"], paths["receipt"])
+
+
+def companion_part(parts: Parts, role: str) -> Path:
+    """Return where the companion of this role is copied to: beside the image's part."""
+    _, job_id, attempt, _ = parts.image.name.split("-")
+    return parts.image.with_name(f".spotlessd-{job_id}-{attempt}-{role}.part")
 
 
 def planned_parts(output: Path, rel: str, plan: PublishPlan) -> Parts:
     """Return the part files of the attempt that a plan was made for."""
     _, job_id, attempt, _ = PurePosixPath(plan.steps[-1].part).name.split("-")
-    return part_paths(output, rel, int(job_id), int(attempt))
+    companions = {step.role: output / step.part for step in plan.steps if step.role not in FOLDERS}
+    return replace(part_paths(output, rel, int(job_id), int(attempt)), companions=companions)
 
 
-def final_names(rel: str, number: int) -> dict[str, str]:
+def final_names(rel: str, number: int, naming: Naming = USUAL_NAMES) -> dict[str, str]:
     """Return the names by role of the `number`-th result of a scan (1 = the first), relative to the output folder."""
     scan = PurePosixPath(rel)
     stem = scan.stem if number == 1 else f"{scan.stem}~{number}"
-    return {
-        role: str(PurePosixPath(base) / scan.parent / f"{stem}{SUFFIXES.get(role, scan.suffix)}")
+    names = {
+        role: str(PurePosixPath(base) / scan.parent / f"{stem}{naming.suffix_of(role, scan.suffix)}")
         for role, base in FOLDERS.items()
     }
+    return names | {role: str(scan.parent / f"{stem}{ending}") for role, ending in naming.endings.items()}
 
 
 def make_folders(output: Path, rel: str) -> None:
@@ -117,7 +150,7 @@ def make_folders(output: Path, rel: str) -> None:
     """
     if not output.is_dir():
         raise PublishError(f"{output}: the output folder is not there. Mount or make it.")
-    for part in _in_order(part_paths(output, rel, 0, 0)):
+    for part in part_paths(output, rel, 0, 0).by_role().values():
         folder = part.parent
         if folder.is_dir():
             continue
@@ -128,49 +161,57 @@ def make_folders(output: Path, rel: str) -> None:
                 if parent == output:
                     break
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise cannot_write(folder, error) from error
 
 
-def _in_order(parts: Parts) -> tuple[Path, ...]:
-    """Return the part files in the order of publishing."""
-    return parts.image, parts.mask, parts.preview, parts.receipt
-
-
-def make_plan(output: Path, rel: str, parts: Parts, receipt: Mapping[str, Any]) -> PublishPlan:
+def make_plan(
+    output: Path,
+    rel: str,
+    parts: Parts,
+    receipt: Mapping[str, Any],
+    naming: Naming = USUAL_NAMES,
+    timestamp_ns: int | None = None,
+) -> PublishPlan:
     """Choose the first free name, write the receipt's part with it, and return what `carry_out` has to do.
 
-    `receipt`: its JSON values; `outputs` names the roles that exist, with their sha256. After this every part is on
-    disk, in a synced folder.
+    `receipt`: its JSON values; `outputs` names the roles that exist, with their sha256. `timestamp_ns`: the time of
+    change that image, mask, preview and receipt get, nanoseconds since the epoch; None leaves it now. After this every
+    part is on disk, in a synced folder.
 
     Raises:
         PublishError: the receipt cannot be written.
     """
     number = 1
-    while any(os.path.lexists(output / name) for name in final_names(rel, number).values()):
+    while any(os.path.lexists(output / name) for name in final_names(rel, number, naming).values()):
         number += 1
-    names = final_names(rel, number)
+    names = final_names(rel, number, naming)
     outputs = {
         role: {"name": names[role], "sha256": facts["sha256"]}
         for role, facts in receipt["outputs"].items()
         if role in names
     }
     text = json.dumps({**receipt, "outputs": outputs}, indent=2, ensure_ascii=False).encode()
+    paths = parts.by_role()
     try:
         with parts.receipt.open("wb") as file:
             file.write(text)
             file.flush()
-            _sync_file(file.fileno())
-        for folder in dict.fromkeys(part.parent for part in _in_order(parts)):
+            sync_file(file.fileno())
+        if timestamp_ns is not None:
+            for role in FOLDERS:
+                if role in outputs or role == "receipt":
+                    stamp(paths[role], timestamp_ns)
+        for folder in dict.fromkeys(part.parent for part in paths.values()):
             sync_folder(folder)
     except OSError as error:
-        raise _cannot_write(parts.receipt, error) from error
+        raise cannot_write(parts.receipt, error) from error
     checksums = {role: str(facts["sha256"]) for role, facts in outputs.items()}
     checksums["receipt"] = hashlib.sha256(text).hexdigest()
     crash_point("publish.parts_synced")
     return PublishPlan(
         tuple(
-            Step(role, getattr(parts, role).relative_to(output).as_posix(), names[role], checksums[role])
-            for role in FOLDERS
+            Step(role, part.relative_to(output).as_posix(), names[role], checksums[role])
+            for role, part in paths.items()
             if role in checksums
         )
     )
@@ -192,7 +233,7 @@ def carry_out(output: Path, plan: PublishPlan) -> None:
         try:
             _name(part, final, step.sha256)
         except OSError as error:
-            raise _cannot_write(final, error) from error
+            raise cannot_write(final, error) from error
         crash_point(f"publish.{step.role}_named")
     _sync_folders(output, plan)
     crash_point("publish.all_synced")
@@ -213,17 +254,22 @@ def take_back(output: Path, plan: PublishPlan) -> None:
                 else:
                     final.unlink()
         except OSError as error:
-            raise _cannot_write(final, error) from error
+            raise cannot_write(final, error) from error
     _sync_folders(output, plan)
 
 
 def drop_parts(parts: Parts) -> None:
-    """Remove what an attempt left behind; a part that cannot be removed now is removed at the next start."""
-    for part in _in_order(parts):
-        try:
-            part.unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning("{}: a part file cannot be removed ({})", part, error.strerror)
+    """Remove what an attempt left behind."""
+    for part in parts.by_role().values():
+        remove_part(part)
+
+
+def remove_part(part: Path) -> None:
+    """Remove a part file; one that cannot be removed now is removed at the next start."""
+    try:
+        part.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("{}: a part file cannot be removed ({})", part, error.strerror)
 
 
 def stale_parts(output: Path, plans: list[PublishPlan]) -> Iterator[Path]:
@@ -266,10 +312,27 @@ def _sync_folders(output: Path, plan: PublishPlan) -> None:
         try:
             sync_folder(folder)
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise cannot_write(folder, error) from error
 
 
-def _sync_file(descriptor: int) -> None:
+def stamp(path: Path, timestamp_ns: int) -> None:
+    """Set the time of change of a file and sync it; a file system that refuses is warned about once.
+
+    Raises:
+        OSError: the file is not there or cannot be synced.
+    """
+    with path.open("rb") as file:
+        try:
+            os.utime(path, ns=(timestamp_ns, timestamp_ns))
+        except OSError as error:
+            device = os.fstat(file.fileno()).st_dev
+            if device not in _warned_stamps:
+                _warned_stamps.add(device)
+                logger.warning("{}: the time of change cannot be set here ({})", path.parent, error.strerror)
+        sync_file(file.fileno())
+
+
+def sync_file(descriptor: int) -> None:
     """Write a file through to the medium; macOS needs F_FULLFSYNC for that."""
     if sys.platform == "darwin":
         import fcntl
@@ -332,5 +395,6 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _cannot_write(path: Path, error: OSError) -> PublishError:
+def cannot_write(path: Path, error: OSError) -> PublishError:
+    """Return the error for a path that the disk, the folder or its permissions do not let us write."""
     return PublishError(f"{path}: cannot be written ({error.strerror or error}). Free space or fix the permission.")

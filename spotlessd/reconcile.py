@@ -2,8 +2,9 @@
 
 Losing an event costs delay and never a scan. A root is opened the first time it is there: results of a lost ledger are
 taken over from their receipts before anything in it is queued. A file whose structure ends too early waits; one of a
-kind that cannot be restored is quarantined with its sentence and never reaches the worker. The structure check reads
-headers only. `now`: monotonic seconds; `clock` gives seconds since the epoch for a file's age.
+kind that cannot be restored is quarantined with its sentence and never reaches the worker. What belongs to a scan
+(company.py) goes with it. The structure check reads headers only. `now`: monotonic seconds; `clock` gives seconds since
+the epoch for a file's age.
 """
 
 import math
@@ -15,6 +16,8 @@ from loguru import logger
 
 from spotless_core.errors import MissingInputError, ScanError, SpotlessError, TruncatedScanError
 from spotlessd.board import Board, WaitingFile
+from spotlessd.companion_copy import found_companions
+from spotlessd.company import STILL_OPEN, Company, identity_of
 from spotlessd.engine import Engine
 from spotlessd.errors import LedgerError, RootUnavailableError
 from spotlessd.file_checks import WriterState, has_zero_tail, is_open_for_writing
@@ -31,7 +34,6 @@ AGED_SETTLE_SECONDS = 0.05
 """With file ages counted, a file that is old enough still gets a second look this much later."""
 ONCE_PATIENCE_FACTOR = 2
 """With file ages counted, a file that ends too early is waited for this many settle times, then set aside."""
-STILL_OPEN = "another program has it open for writing"
 ADOPTED_KEY = "receipts taken over: {}"
 
 
@@ -67,10 +69,16 @@ class Reconciler:
         self._check = check
         self._on_open = on_open
         self._clock = clock
-        patience = rules.watch.incomplete_seconds
-        if rules.counts_age:
-            patience = min(patience, ONCE_PATIENCE_FACTOR * rules.watch.settle_seconds)
-        self._settler = Settler(patience)
+        self._settler = Settler(self._patience(rules.watch.incomplete_seconds))
+        self.company = Company(
+            ledger,
+            engine,
+            self._settler,
+            check=check,
+            settle_seconds=self._whole_settle_seconds,
+            patience_seconds=self._patience(rules.watch.sidecar_seconds),
+            clock=clock,
+        )
         self._opened: set[str] = set()
         self._due = {root.name: 0.0 for root in roots}
         self._deadline = math.inf
@@ -108,7 +116,9 @@ class Reconciler:
             if self._due[root.name] <= now or root.name in waiting_roots:
                 self._look_at(root, now)
         try:
-            self._admit_all(self._settler.settled(now), now)
+            # Companions first: a scan asks whether its own are complete.
+            settled = sorted(self._settler.settled(now), key=lambda candidate: candidate.companion is None)
+            self._admit_all(settled, now)
         finally:
             deadline = self._settler.next_deadline(now)
             self._deadline = math.inf if deadline is None else deadline
@@ -134,11 +144,10 @@ class Reconciler:
                 root.ensure_available()
                 self._open(root)
             seen = set()
-            for candidate in root.scan():
-                if self._ledger.is_known(_identity(candidate)):
-                    continue
+            for candidate in self.company.choose(root, root.scan()):
                 seen.add(candidate.rel)
                 self._settler.observe(candidate, now, self._settle_seconds(root, candidate))
+                self.company.judge_again(candidate, now)
         except RootUnavailableError as error:
             if root.name not in self.away:
                 logger.warning("root {}: {}", root.name, error)
@@ -161,9 +170,18 @@ class Reconciler:
         self._on_open(root)
         self._opened.add(root.name)
 
-    def _settle_seconds(self, root: Root, candidate: Candidate) -> float:
+    def _patience(self, seconds: float) -> float:
+        """Return how long a file is waited for: with file ages counted the run is to end, so not for long."""
+        if not self._rules.counts_age:
+            return seconds
+        return min(seconds, ONCE_PATIENCE_FACTOR * self._rules.watch.settle_seconds)
+
+    def _whole_settle_seconds(self, root: Root) -> float:
         watch = self._rules.watch
-        seconds = watch.settle_seconds_network if root.is_network else watch.settle_seconds
+        return watch.settle_seconds_network if root.is_network else watch.settle_seconds
+
+    def _settle_seconds(self, root: Root, candidate: Candidate) -> float:
+        seconds = self._whole_settle_seconds(root)
         if not self._rules.counts_age:
             return seconds
         age = self._clock() - candidate.mtime_ns / 1e9
@@ -171,7 +189,12 @@ class Reconciler:
 
     def _admit(self, candidate: Candidate, now: float) -> None:
         """Make a job of a file that stopped changing, unless a look into it says otherwise."""
-        recipe, identity = self._rules.recipe, _identity(candidate)
+        if candidate.companion is not None:
+            self.company.admit(candidate, now)
+            return
+        if self.company.holds_back(candidate, now):
+            return
+        recipe, identity = self._rules.recipe, identity_of(candidate)
         try:
             if is_open_for_writing(candidate.path) is WriterState.OPEN:
                 self._settler.report_busy(candidate, STILL_OPEN, now)
@@ -228,9 +251,6 @@ def found_scans(root: Root) -> Iterator[FoundScan]:
             outputs["receipt"] = path.relative_to(root.output).as_posix()
             state = JobState.HELD if receipt.get("outcome") == "held" else JobState.DONE
             yield FoundScan(identity, str(station["recipe"]), state, str(receipt["input"]["sha256"]), outputs)
+            yield from found_companions(receipt)
         except (KeyError, TypeError, ValueError, AttributeError):
             logger.warning("{}: not one of our receipts; left out", path)
-
-
-def _identity(candidate: Candidate) -> Identity:
-    return Identity(candidate.root, candidate.rel, candidate.size, candidate.mtime_ns)

@@ -1,6 +1,7 @@
 """A watched folder and its output folder: are they there, what lies in them, what is left out.
 
-Comes in: the settings. Goes out: `Root`s, and from each scan the `Candidate`s, every regular file of the allowed kinds.
+Comes in: the settings. Goes out: `Root`s, and from each scan the `Candidate`s, every regular file of the allowed kinds
+and the companions of such files.
 Promises: nothing in an input folder is ever written by this module but its marker, and that only on `write_marker`;
 a folder that is away is an error and never looks empty; no output folder lies in a watched one, nor the other way
 round. The marker `.spotlessd-root` in both folders holds the station's id: an unmounted share has none (the method is
@@ -16,10 +17,11 @@ from pathlib import Path, PurePosixPath
 
 from loguru import logger
 
+from spotlessd.companions import CompanionName, CompanionRules
 from spotlessd.errors import ConfigError, RootUnavailableError, StationBusyError
 from spotlessd.file_systems import mount_of
 from spotlessd.settings import Settings
-from spotlessd.settings_sections import RootSettings
+from spotlessd.settings_sections import RootSettings, WatchSettings
 
 MARKER_NAME = ".spotlessd-root"
 ALWAYS_IGNORED = (
@@ -33,17 +35,16 @@ ALWAYS_IGNORED = (
     "#recycle",
     "__macosx",
     "thumbs.db",
-    "*_ir.tif",  # infrared sidecars: read beside their scan, never a scan of their own
-    "*_ir.tiff",
-    "*-ir.tif",
-    "*-ir.tiff",
 )
 """Names of files and folders that are never scans, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One file as it stands now. `rel`: its path below the root, with forward slashes."""
+    """One file as it stands now. `rel`: its path below the root, with forward slashes.
+
+    `companion`: its name taken apart if it belongs to a scan, None for a scan.
+    """
 
     root: str
     rel: str
@@ -51,6 +52,7 @@ class Candidate:
     size: int
     mtime_ns: int
     inode: int
+    companion: CompanionName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class NameRules:
 
     extensions: tuple[str, ...]
     ignore: tuple[str, ...] = ()
+    companions: CompanionRules = field(default_factory=CompanionRules)
 
     def ignores(self, name: str) -> bool:
         """Whether a file or folder of this name is left out, in upper or lower case."""
@@ -67,7 +70,11 @@ class NameRules:
 
     def allows(self, name: str) -> bool:
         """Whether a file of this name may be a scan."""
-        return PurePosixPath(name).suffix.lower() in self.extensions and not self.ignores(name)
+        return self.has_kind(name) and not self.ignores(name) and self.companions.parse(name) is None
+
+    def has_kind(self, name: str) -> bool:
+        """Whether the suffix is that of a scan."""
+        return PurePosixPath(name).suffix.lower() in self.extensions
 
 
 @dataclass(slots=True)
@@ -103,7 +110,7 @@ class Root:
                 raise RootUnavailableError(f"{folder}: another file system was mounted here just now; looking again.")
 
     def scan(self) -> Iterator[Candidate]:
-        """Yield every scan in the folder as it stands now, in no particular order.
+        """Yield every scan and companion in the folder as it stands now, in no particular order.
 
         Raises:
             RootUnavailableError: the folder is away, at the start or at the end: then nothing may be concluded from
@@ -144,13 +151,20 @@ class Root:
         self.unread = frozenset(unread)
         self.ensure_available()
 
+    def look_at(self, rel: str) -> Candidate | None:
+        """Return one file as it stands now; None if it is gone, cannot be looked at, or is not a regular file."""
+        try:
+            return self._candidate_of(rel)
+        except OSError:
+            return None
+
     def is_unread(self, rel: str) -> bool:
         """Whether the last scan could not look at `rel` or at a folder above it."""
         return any(rel == place or rel.startswith(f"{place}/") for place in self.unread)
 
     def _candidate(self, entry: os.DirEntry[str], rel: str) -> Candidate | None:
-        """Return the file as a candidate, or None if it is not a scan."""
-        if not self.rules.allows(entry.name):
+        """Return the file as a candidate, or None if it is neither a scan nor a companion."""
+        if self.rules.companions.parse(entry.name) is None and not self.rules.allows(entry.name):
             return None
         if entry.is_symlink():
             self._warn_once(rel, "a symbolic link; links are not followed. Put the file itself here")
@@ -160,12 +174,16 @@ class Root:
         except UnicodeEncodeError:
             self._warn_once(rel, "its name is not UTF-8. Rename it")
             return None
+        return self._candidate_of(rel)
+
+    def _candidate_of(self, rel: str) -> Candidate | None:
+        companion = self.rules.companions.parse(PurePosixPath(rel).name)
         # A fresh stat: on network shares the listing's own numbers lag behind.
         status = (self.input / rel).lstat()
         if not stat.S_ISREG(status.st_mode):
             self._warn_once(rel, "not a regular file")
             return None
-        return Candidate(self.name, rel, self.input / rel, status.st_size, status.st_mtime_ns, status.st_ino)
+        return Candidate(self.name, rel, self.input / rel, status.st_size, status.st_mtime_ns, status.st_ino, companion)
 
     def _warn_once(self, rel: str, reason: str) -> None:
         if rel not in self._warned:
@@ -184,7 +202,7 @@ def open_roots(settings: Settings) -> list[Root]:
     if problems:
         raise ConfigError(*(f"{settings.config_path}: roots: {problem}" for problem in problems))
     roots = []
-    rules = NameRules(tuple(extension.lower() for extension in settings.watch.extensions), tuple(settings.watch.ignore))
+    rules = _name_rules(settings.watch)
     for root in settings.roots:
         for folder in (root.input, root.output):
             _refuse_foreign_marker(folder, settings.station_id)
@@ -202,6 +220,18 @@ def open_roots(settings: Settings) -> list[Root]:
             )
         )
     return roots
+
+
+def _name_rules(watch: WatchSettings) -> NameRules:
+    return NameRules(
+        _lowered(watch.extensions),
+        watch.ignore,
+        CompanionRules(_lowered(watch.infrared_endings), _lowered(watch.companions)),
+    )
+
+
+def _lowered(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word.lower() for word in words)
 
 
 def overlapping_folders(roots: tuple[RootSettings, ...]) -> list[str]:

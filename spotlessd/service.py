@@ -15,6 +15,7 @@ from loguru import logger
 
 from spotlessd import __version__, publish
 from spotlessd.board import Board
+from spotlessd.companion_copy import Copier
 from spotlessd.control import Control
 from spotlessd.database import Database
 from spotlessd.dispatch import Dispatcher, DispatchSettings
@@ -52,6 +53,17 @@ def check_header(path: Path) -> None:
     from spotless_core.image_io.opening import open_scan
 
     open_scan(path).close()
+
+
+def measure_scan(path: Path) -> tuple[int, int]:
+    """Return width and height from a scan's header; raises the core's errors. Never loads torch."""
+    from spotless_core.image_io.opening import open_scan
+
+    scan = open_scan(path)
+    try:
+        return scan.info.width, scan.info.height
+    finally:
+        scan.close()
 
 
 class Service:
@@ -138,17 +150,6 @@ class Service:
         self._engine.policy = _policy(settings)
         self._roots = roots
         opened: dict[str, Root] = {}
-        self._dispatcher = Dispatcher(
-            self._engine,
-            self._supervisor,
-            opened,
-            DispatchSettings(
-                station_id=settings.station_id,
-                options=settings.restore_options(),
-                reserve_bytes=settings.disk.reserve_mb * 1_000_000,
-                is_eager=not self._is_once,
-            ),
-        )
 
         def open_root(root: Root) -> None:
             self._clean(root)
@@ -164,6 +165,20 @@ class Service:
             check=self._check,
             on_open=open_root,
             clock=time.time,
+        )
+        self._dispatcher = Dispatcher(
+            self._engine,
+            self._supervisor,
+            opened,
+            DispatchSettings(
+                station_id=settings.station_id,
+                options=settings.restore_options(),
+                reserve_bytes=settings.disk.reserve_mb * 1_000_000,
+                is_eager=not self._is_once,
+                keeps_timestamp=settings.output.keep_timestamp,
+            ),
+            self._reconciler.company,
+            Copier(measure_scan, self._notifier.alive, keeps_timestamp=settings.output.keep_timestamp),
         )
         self._control = Control(
             self._board,

@@ -20,7 +20,9 @@ OTHER_VARIABLES = frozenset({"SPOTLESSD_CONFIG", "SPOTLESSD_CRASH_AT"})
 """Read elsewhere: the config's path, and the point where crash tests end the process."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SUFFIX_PATTERN = r"^\.[A-Za-z0-9]+$"
+ENDING_PATTERN = r"^[_.-][A-Za-z0-9_.-]+$"
 PATTERN_WORDS = {
+    ENDING_PATTERN: "the end of a name without its suffix, with the '_', '-' or '.' that sets it off, as in _ir",
     NAME_PATTERN: "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
     SUFFIX_PATTERN: "a suffix with its dot, as in .tif",
 }

@@ -22,7 +22,7 @@ from spotless_core.options import (
     RestoreOptions,
     Sensitivity,
 )
-from spotlessd.settings_problems import NAME_PATTERN, SUFFIX_PATTERN
+from spotlessd.settings_problems import ENDING_PATTERN, NAME_PATTERN, SUFFIX_PATTERN
 
 _DETECT, _MASK, _INPAINT, _DEVICE = DetectOptions(), MaskOptions(), InpaintOptions(), DeviceOptions()
 _RESTORE = RestoreOptions()
@@ -48,6 +48,7 @@ Seconds = Annotated[Number, Field(gt=0, le=7 * 86400)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
 Glob = Annotated[str, Field(min_length=1)]
 Suffix = Annotated[str, Field(pattern=SUFFIX_PATTERN)]
+Ending = Annotated[str, Field(pattern=ENDING_PATTERN)]
 
 
 class Section(BaseModel):
@@ -75,6 +76,19 @@ class WatchSettings(Section):
     incomplete_seconds: Seconds = 300
     extensions: Annotated[tuple[Suffix, ...], Field(min_length=1)] = EXTENSIONS
     ignore: tuple[Glob, ...] = ()
+    infrared_endings: tuple[Ending, ...] = ("_ir", "-ir")
+    sidecar_seconds: Seconds = 600
+    companions: tuple[Suffix, ...] = (".xmp",)
+
+    @model_validator(mode="after")
+    def _a_companion_is_no_scan(self) -> Self:
+        scans = {suffix.lower() for suffix in self.extensions}
+        both = [suffix for suffix in self.companions if suffix.lower() in scans]
+        if both:
+            raise ValueError(
+                f"watch.companions = {both!r}: in watch.extensions too; a file is a scan or goes with one."
+            )
+        return self
 
 
 class DetectSettings(Section):

@@ -2,9 +2,11 @@
 
 Comes in: `observe` with each look at a file, and reports of the checks that open it. Goes out: `settled`, each file
 once until it changes, and `waiting` with the reason for all others. Rules: a file is handed over only when a look at
-least `settle_seconds` after its last change found the same size, mtime and inode; any change starts anew; an event that
-says "closed" shortens the wait to `CLOSED_SECONDS` and never replaces it. Nothing is given up: what a check held back
-is offered again after growing pauses. `now` is monotonic seconds; a file's times are compared, never read as a clock.
+least `settle_seconds` after its last change found the same size, mtime and inode; any change starts anew. An event that
+says "closed" does not shorten the wait: scanner programs close a file and open it again, and write the infrared sidecar
+after they closed the scan. A scan waits for its unfinished sidecar, a sidecar some time for its scan. Nothing is given
+up: what a check held back is offered again after growing pauses. `now` is monotonic seconds; a file's times are
+compared, never read as a clock.
 """
 
 from collections.abc import Collection
@@ -12,8 +14,6 @@ from dataclasses import dataclass
 
 from spotlessd.roots import Candidate
 
-CLOSED_SECONDS = 1.0
-"""A closed file still gets a moment: copy tools set times and names after closing."""
 LONGEST_PAUSE_SECONDS = 300.0
 """Pauses between checks double up to this."""
 LATE_LOOK_SECONDS = 1.0
@@ -49,6 +49,7 @@ class _Unsettled:
     pause_seconds: float
     incomplete_since: float | None = None
     is_doubled: bool = False
+    is_alone: bool = False
 
 
 class Settler:
@@ -59,8 +60,8 @@ class Settler:
         self._unsettled: dict[Key, _Unsettled] = {}
         self._handed_over: dict[Key, _Unsettled] = {}
 
-    def observe(self, candidate: Candidate, now: float, settle_seconds: float, *, hint_closed: bool = False) -> None:
-        """Take in one look at a file. `hint_closed`: an event said that its writer closed or renamed it."""
+    def observe(self, candidate: Candidate, now: float, settle_seconds: float) -> None:
+        """Take in one look at a file."""
         key = (candidate.root, candidate.rel)
         handed_over = self._handed_over.get(key)
         if handed_over is not None:
@@ -74,8 +75,6 @@ class Settler:
         elif _shape(known.candidate) != _shape(candidate):
             self._unsettled[key] = known = _fresh(candidate, known.first_seen, now, settle_seconds, GROWING)
         known.last_look = now
-        if hint_closed:
-            known.due = min(known.due, now + CLOSED_SECONDS)
 
     def forget_missing(self, root: str, seen_rels: Collection[str]) -> None:
         """Drop every file of `root` that a whole scan did not see."""
@@ -133,6 +132,56 @@ class Settler:
         file.reason = ZERO_TAIL
         file.due = now + 2 * file.settle_seconds
         return True
+
+    def report_alone(self, candidate: Candidate, reason: str, seconds: float, now: float) -> bool:
+        """A settled sidecar has no scan to go with yet. Return whether it waits.
+
+        False: `seconds` have passed since it was first seen; it stays handed over.
+        """
+        file = self._take_back(candidate)
+        if file is None:
+            return True
+        file.is_alone = now < file.first_seen + seconds
+        if not file.is_alone:
+            key = (candidate.root, candidate.rel)
+            self._handed_over[key] = self._unsettled.pop(key)
+            return False
+        file.reason, file.due = reason, file.first_seen + seconds
+        return True
+
+    def offer_again(self, candidate: Candidate, now: float) -> None:
+        """Hand a complete file over once more: what it goes with has come, or has gone."""
+        key = (candidate.root, candidate.rel)
+        if not self.is_finished(candidate):
+            return
+        file = self._unsettled.get(key) or self._handed_over.pop(key)
+        self._unsettled[key] = file
+        file.is_alone = False
+        file.due = now
+
+    def report_unfinished_companion(self, candidate: Candidate, companion_rel: str, reason: str, now: float) -> None:
+        """A settled scan waits as long as the file that goes with it."""
+        file = self._take_back(candidate)
+        if file is not None:
+            companion = self._unsettled[candidate.root, companion_rel]
+            file.reason = reason
+            file.due = max(companion.due, now)
+
+    def is_unfinished(self, root: str, rel: str) -> bool:
+        """Whether a file is seen and not yet complete; one that only waits for its scan is complete."""
+        file = self._unsettled.get((root, rel))
+        return file is not None and not file.is_alone
+
+    def is_alone(self, root: str, rel: str) -> bool:
+        """Whether a file is complete and waits for its scan."""
+        file = self._unsettled.get((root, rel))
+        return file is not None and file.is_alone
+
+    def is_finished(self, candidate: Candidate) -> bool:
+        """Whether this very file was found complete."""
+        key = (candidate.root, candidate.rel)
+        file = self._handed_over.get(key) or self._unsettled.get(key)
+        return file is not None and _shape(file.candidate) == _shape(candidate) and not self.is_unfinished(*key)
 
     def waiting(self) -> list[Waiting]:
         """Return every file that is not taken yet, by root and path."""

@@ -2,7 +2,8 @@
 
 Comes in: orders. Goes out: events. A child that dies or stops moving is killed, its job gets the blame, and a new child
 is started; children that die one after the other, or cannot start, are started less and less often. The child is
-replaced between jobs after a number of jobs or above a memory limit. Time is an argument: monotonic seconds.
+replaced between jobs after a number of jobs or above a memory limit; one that grows beyond it within a job is killed
+before it takes the machine down. Time is an argument: monotonic seconds.
 """
 
 import multiprocessing
@@ -13,9 +14,10 @@ from enum import StrEnum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+import psutil
 from loguru import logger
 
-from spotlessd.errors import WorkerDiedError, WorkerError, WorkerStalledError, WorkerStartError
+from spotlessd.errors import WorkerDiedError, WorkerError, WorkerStalledError, WorkerStartError, WorkerTooLargeError
 from spotlessd.messages import Failed, Farewell, Finished, Heartbeat, Ready, StartFailed, WorkerSetup, WorkOrder
 from spotlessd.worker import Loader, run_worker
 
@@ -25,6 +27,10 @@ FAREWELL_SECONDS = 5.0
 """How long an idle child may take to end before it is killed."""
 FIRST_RESTART_SECONDS = 1.0
 LONGEST_RESTART_SECONDS = 60.0
+MEMORY_FRACTION = 0.9
+"""Part of the machine's memory that one job may take where no limit is set; the rest keeps the daemon and the system."""
+MEMORY_LOOK_SECONDS = 0.25
+"""How often a busy child's memory is measured at most."""
 
 
 class WorkerState(StrEnum):
@@ -58,7 +64,11 @@ Event = Ready | Finished | Failed | WorkerLost | StartTrouble
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds without progress until a child is killed; jobs and megabytes (0 = no limit) until it is replaced."""
+    """Seconds without progress until a child is killed; jobs until it is replaced (0 = no limit); megabytes.
+
+    `max_memory_mb`: above it an idle child is replaced and a busy one is killed. 0 = no limit for an idle one, and
+    `MEMORY_FRACTION` of the machine's memory for a busy one.
+    """
 
     stall_seconds: float = 300.0
     recycle_jobs: int = 500
@@ -80,6 +90,8 @@ class Supervisor:
         self._bad_ends = 0
         self._start_after = 0.0
         self._jobs_done = 0
+        self._job_memory_mb = limits.max_memory_mb or MEMORY_FRACTION * psutil.virtual_memory().total / 1e6
+        self._measured = 0.0
         self.state = WorkerState.DOWN
         self.ready: Ready | None = None
         self.heartbeat: Heartbeat | None = None
@@ -155,6 +167,15 @@ class Supervisor:
             events += self._lost(
                 now, WorkerStalledError(f"the worker made no progress for {idle:.0f} s{step} and was killed.")
             )
+        elif self._is_too_large(now):
+            step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
+            events += self._lost(
+                now,
+                WorkerTooLargeError(
+                    f"the worker took {self.memory_mb:.0f} MB of memory{step}, more than the {self._job_memory_mb:.0f} MB "
+                    "it may, and was killed. If the scan is meant to be that large, raise queue.max_worker_mb."
+                ),
+            )
         return events
 
     def recycle_if_worn(self, now: float) -> bool:
@@ -226,6 +247,14 @@ class Supervisor:
             return now - self._moved > self._limits.stall_seconds
         return self.state is WorkerState.STARTING and now - self._moved > START_SECONDS
 
+    def _is_too_large(self, now: float) -> bool:
+        """Measure a busy child. What it says itself may come too late, or not at all from within a decoder."""
+        if self.state is not WorkerState.BUSY or now - self._measured < MEMORY_LOOK_SECONDS:
+            return False
+        self._measured = now
+        self.memory_mb = _memory_mb(self.pid) or self.memory_mb
+        return self.memory_mb > self._job_memory_mb
+
     def _start_failed(self, trouble: StartTrouble, now: float) -> StartTrouble:
         self.bad_starts += 1
         self._end(is_gentle=False)
@@ -267,6 +296,14 @@ class Supervisor:
         process.join()
         process.close()
         connection.close()
+
+
+def _memory_mb(pid: int | None) -> float:
+    """Return what a process has in memory, or 0 where it cannot be told because it is gone."""
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 1e6
+    except psutil.Error:
+        return 0.0
 
 
 def _how_it_ended(process: SpawnProcess) -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from drawing import make_bright_spot_models
 
-SWITCHES = {"slow": "SPOTLESS_SLOW", "training": "SPOTLESS_TRAINING"}
+SWITCHES = {"slow": "SPOTLESS_SLOW", "training": "SPOTLESS_TRAINING", "fuzz": "SPOTLESS_FUZZ"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,10 +1,12 @@
 """Workers without models for tests of the daemon: they write their part files in milliseconds, or crash, hang, raise.
 
 The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
-by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only.
+by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only,
+`hog…` takes `HOG_MB` of memory and holds the interpreter, `segfault…` reads where nothing is.
 Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once] [--no-links]`.
 """
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -25,6 +27,7 @@ from spotlessd.messages import WorkerSetup, WorkOrder
 from spotlessd.worker import OnStep
 
 MAGIC = b"FAKE SCAN "
+HOG_MB = 600
 
 
 def write_fake_scan(path: Path, seed: int = 1, size: int = 4000) -> Path:
@@ -128,6 +131,12 @@ def _misbehave(order: WorkOrder) -> None:
         os.kill(os.getpid(), 9)
     if name.startswith("hang"):
         time.sleep(3600)
+    if name.startswith("hog"):
+        held = bytearray(HOG_MB * 1_000_000)
+        held[::4096] = b"x" * len(held[::4096])
+        time.sleep(3600)
+    if name.startswith("segfault"):
+        ctypes.string_at(0)
     if name.startswith("bug"):
         raise ZeroDivisionError("our own mistake")
     if name.startswith("bad"):

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spotless_core.arrays.kinds import FloatImage, Mask, Samples
+from spotless_core.arrays.kinds import FloatImage, Mask
+from spotless_core.arrays.windows import SampleWindows
 
 Floats = NDArray[np.float32]
 
@@ -92,11 +93,13 @@ class _Blocks:
     level: Floats
 
 
-def measure_frame_grain(frame: Samples, full_scale: int, mask: Mask, random: np.random.Generator) -> FilmGrain | None:
+def measure_frame_grain(
+    frame: SampleWindows, full_scale: float, mask: Mask, random: np.random.Generator
+) -> FilmGrain | None:
     """Measure the grain of a whole frame in evenly spread windows; None if there is no clean film.
 
-    `frame`: H×W×C uint8 or uint16, read only. `full_scale`: 255 or 65535. `mask`: H×W bool, True = not clean film.
-    `random` draws the field. The variance that rounding to the frame's levels adds is taken off.
+    `frame`: windows of H×W×C, stored samples. `full_scale`: 255 or 65535, 1.0 for float. `mask`: H×W bool, True = not
+    clean film. `random` draws the field. The variance that rounding to whole numbers adds is taken off.
     """
     height, width = mask.shape
     windows = [
@@ -105,7 +108,8 @@ def measure_frame_grain(frame: Samples, full_scale: int, mask: Mask, random: np.
         for left in _starts(width)
     ]
     blocks = [_blocks(frame[place].astype(np.float32) / np.float32(full_scale), mask[place]) for place in windows]
-    return _film(_joined(blocks), 1 / full_scale, FRAME_FIELD_PX, random)
+    quantum = 1 / full_scale if frame.dtype.kind == "u" else 0.0
+    return _film(_joined(blocks), quantum, FRAME_FIELD_PX, random)
 
 
 def measure_crop_grain(image: FloatImage, hole: Mask, random: np.random.Generator) -> FilmGrain | None:

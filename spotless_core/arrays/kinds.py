@@ -1,7 +1,8 @@
 """The names of the arrays that travel through the core, and the checks of their contracts.
 
 `image` float32 H×W×3 RGB in [0, 1] · `grey` float32 H×W in [0, 1] · `mask` bool H×W, True = repair ·
-`probability` float32 H×W in [0, 1] · `samples` uint8 or uint16 H×W×C as stored in the file.
+`probability` float32 H×W in [0, 1] · `samples` uint8, uint16, float16 or float32 H×W×C as stored in
+the file, in native byte order.
 """
 
 from typing import TypeAlias
@@ -16,7 +17,8 @@ GreyImage: TypeAlias = NDArray[np.float32]
 FloatImage: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
 Probability: TypeAlias = NDArray[np.float32]
-Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+SampleType: TypeAlias = np.uint8 | np.uint16 | np.float16 | np.float32
+Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16] | NDArray[np.float32]
 Box: TypeAlias = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels, end exclusive."""
 

@@ -1,16 +1,17 @@
-"""The U-Net over overlapping tiles: grey frame in, probability of a defect per pixel out.
+"""The U-Net over overlapping tiles: grey frame in, probability of a defect per pixel out, band by band.
 
 Tiles of native resolution, smooth window weights, reflected borders; the network stays loaded and warm. bfloat16 runs
 only where the hardware computes in it and a probe tile agrees with float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spotless_core.arrays.kinds import Box, GreyImage, Probability, require_grey
+from spotless_core.arrays.windows import FloatWindows
 from spotless_core.errors import DeviceMemoryError, ModelError
 from spotless_core.networks.device import Device
 from spotless_core.networks.unet import UNet, UNetShape, fold_batch_norm
@@ -61,36 +62,49 @@ class Detector:
     ) -> Probability:
         """Return H×W float32 probability in [0, 1] for `grey` (float32 H×W in [0, 1], a positive picture, gamma-coded).
 
-        `on_progress` gets the finished fraction after each tile.
+        As `detect_rows`, for a frame whose grey and probability fit into memory.
+        """
+        require_grey(grey)
+        probability = np.empty(grey.shape, np.float32)
+        for top, rows in self.detect_rows(grey, options, on_progress):
+            probability[top : top + len(rows)] = rows
+        return probability
+
+    def detect_rows(
+        self, grey: FloatWindows, options: DetectOptions, on_progress: Callable[[float], None] = lambda _: None
+    ) -> Iterator[tuple[int, Probability]]:
+        """Yield the probability in bands from top to bottom, each with its first row: n×W float32 in [0, 1].
+
+        `grey`: windows of H×W float32 in [0, 1], a positive picture, gamma-coded. `on_progress` gets the finished
+        fraction after each tile.
 
         Raises:
             DeviceMemoryError: the device ran out of memory; smaller tiles may help.
         """
-        require_grey(grey)
         height, width = grey.shape
         tile_height, tile_width = (min(options.tile_px, _ceil(length, self.multiple)) for length in (height, width))
-        below, beside = max(tile_height - height, 0), max(tile_width - width, 0)
-        padded = np.pad(grey, [(0, below), (0, beside)], mode="symmetric") if below or beside else grey
-        grid = (height + below, width + beside, tile_height, tile_width, options.stride_px)
+        grid = (max(height, tile_height), max(width, tile_width), tile_height, tile_width, options.stride_px)
         blender = TileBlender(*grid)
         boxes = list(tile_boxes(*grid))
+        taken = 0
         for count, box in enumerate(boxes, 1):
-            blender.add(box, self._view(padded, box, stride=options.stride_px, is_alone=len(boxes) == 1))
+            if box[0] > taken:  # no later tile reaches above this one
+                yield taken, blender.take(box[0])[: height - taken, :width]
+                taken = box[0]
+            blender.add(box, self._view(_cut(grey, box), box, stride=options.stride_px, is_alone=len(boxes) == 1))
             on_progress(count / len(boxes))
-        return blender.result()[:height, :width]
+        yield taken, blender.take(grid[0])[: height - taken, :width]
 
-    def _view(self, grey: GreyImage, box: Box, *, stride: int, is_alone: bool) -> Probability:
+    def _view(self, tile: GreyImage, box: Box, *, stride: int, is_alone: bool) -> Probability:
         """Look at one tile, mirrored by its place in the grid, so that overlapping tiles see the film in four ways.
 
         What the network takes for dust in one orientation only is thinned out by the blending, at no cost; a frame
         of one tile is looked at in all four.
         """
-        top, left, bottom, right = box
-        tile = grey[top:bottom, left:right]
         if is_alone:
             views = [self._tile(tile[::y, ::x], self.dtype)[::y, ::x] for y in (1, -1) for x in (1, -1)]
             return np.asarray(np.mean(views, axis=0), np.float32)
-        y, x = (-1 if -(-start // stride) % 2 else 1 for start in (top, left))
+        y, x = (-1 if -(-start // stride) % 2 else 1 for start in box[:2])
         return self._tile(tile[::y, ::x], self.dtype)[::y, ::x]
 
     def _tile(self, grey: GreyImage, dtype: torch.dtype) -> Probability:
@@ -113,6 +127,14 @@ class Detector:
             return wanted
         fast = self._tile(probe, wanted)
         return wanted if float(np.abs(fast - exact).mean()) <= MAX_MEAN_DIFFERENCE else torch.float32
+
+
+def _cut(grey: FloatWindows, box: Box) -> GreyImage:
+    """Read one tile; what lies beyond a frame smaller than a tile is its mirror image."""
+    top, left, bottom, right = box
+    tile = grey[top:bottom, left:right]
+    below, beside = bottom - top - tile.shape[0], right - left - tile.shape[1]
+    return np.pad(tile, [(0, below), (0, beside)], mode="symmetric") if below or beside else tile
 
 
 def _ceil(length: int, multiple: int) -> int:

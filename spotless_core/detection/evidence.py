@@ -7,15 +7,17 @@ the film is otherwise is the prior: on a clean frame a doubtful speck is more li
 model's manifest entry; a sensitivity is a least score of this evidence, the same on every frame.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spotless_core.arrays.kinds import Box, FloatImage, GreyImage, Mask, Probability
-from spotless_core.arrays.masks import Shape, find_pieces, measure_shape, seed_and_grow
+from spotless_core.arrays.kinds import Box, FloatImage, GreyImage, Mask
+from spotless_core.arrays.masks import Shape
+from spotless_core.arrays.pieces import Peak, Pieces, trace_seeds
+from spotless_core.arrays.windows import FloatWindows
 
 FEATURES = (
     "probability",
@@ -38,6 +40,10 @@ GAP = np.ones((7, 7), np.uint8)
 """Its soft rim, 3 px, belongs to neither."""
 RIM = np.ones((3, 3), np.uint8)
 FINE_SIGMA_PX = 3.0
+FINE_REACH_PX = 12
+"""OpenCV's Gaussian of this sigma sees so far."""
+LOOK_PX = 2048
+"""Longest side of what is looked at around a candidate, so that its memory is bounded."""
 LOWEST, HIGHEST = 1e-3, 1 - 1e-3
 COMPANY_FLOOR = 0.01
 MAX_LINE_COMPANY = 0.03
@@ -52,11 +58,11 @@ POLARITY_DOUBT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The pieces of a frame that may be defects. `labels`: H×W int32, candidate i has label `numbers[i]`; `boxes`,
-    `shapes`: by candidate; `features`: n×len(FEATURES) float64.
+    """The pieces of a frame that may be defects. `numbers[i]`: of candidate i among `pieces`; `boxes`, `shapes`: by
+    candidate; `features`: n×len(FEATURES) float64.
     """
 
-    labels: NDArray[np.int32]
+    pieces: Pieces
     numbers: NDArray[np.int64]
     boxes: list[Box]
     shapes: list[Shape]
@@ -64,36 +70,40 @@ class Candidates:
 
     def piece(self, index: int) -> Mask:
         """Return candidate `index` as a mask of its box."""
-        top, left, bottom, right = self.boxes[index]
-        piece: Mask = self.labels[top:bottom, left:right] == self.numbers[index]
-        return piece
+        return self.pieces.cut([int(self.numbers[index])], self.boxes[index])
 
 
 def gather(
-    probability: Probability, grey: GreyImage, um_per_px: float, seed: float, grow: float, min_area_px: float
+    probability: FloatWindows,
+    grey: FloatWindows,
+    um_per_px: float,
+    seed: float,
+    grow: float,
+    min_area_px: float,
+    on_progress: Callable[[float], None] = lambda _fraction: None,
 ) -> Candidates:
     """Find the candidates of a frame by seed-and-grow, from `min_area_px` on, and measure them.
 
-    `probability`, `grey`: H×W float32 in [0, 1], read only; `grey` is what the detector saw. `um_per_px`: micrometres
-    on the film per pixel.
+    `probability`, `grey`: windows of H×W float32 in [0, 1]; `grey` is what the detector saw. `um_per_px`: micrometres
+    on the film per pixel. `on_progress` gets the fraction done.
     """
-    pieces = find_pieces(seed_and_grow(probability, seed, grow))
+    height, width = grey.shape
+    pieces = trace_seeds(probability, seed, grow, lambda bottom: on_progress(bottom / height / 2))
     numbers = np.flatnonzero(pieces.areas >= min_area_px)
-    fine = np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), FINE_SIGMA_PX), np.float32)
-    boxes = [pieces.boxes[i] for i in numbers]
-    shapes, features, signs = [], [], []
-    for number, box in zip(numbers + 1, boxes, strict=True):
-        shape = measure_shape(pieces.labels[box[0] : box[2], box[1] : box[3]] == number)
-        values, sign = _measure(pieces.labels, int(number), box, shape, probability, grey, fine)
-        shapes.append(shape)
+    boxes = [pieces.boxes[i] for i in numbers.tolist()]
+    shapes = [pieces.shape_of(i) for i in numbers.tolist()]
+    features, signs = [], []
+    for count, number in enumerate(numbers.tolist(), 1):
+        values, sign = _measure(pieces, number, shapes[count - 1], probability, grey)
         features.append(values)
         signs.append(sign)
+        on_progress((1 + count / len(numbers)) / 2)
     table = np.array(features).reshape(len(boxes), len(FEATURES))
     sure = _sureness(table[:, FEATURES.index("probability")])
-    frame_mm2 = grey.size * (um_per_px / 1000) ** 2
+    frame_mm2 = height * width * (um_per_px / 1000) ** 2
     table[:, FEATURES.index("polarity")] = _agreement(np.array(signs), sure)
     table[:, FEATURES.index("dustiness")] = np.log((sure.sum() - sure) / frame_mm2 + CLEANEST_PER_MM2)
-    return Candidates(pieces.labels, numbers + 1, boxes, shapes, table)
+    return Candidates(pieces, numbers, boxes, shapes, table)
 
 
 def is_lonely(features: NDArray[np.float64]) -> bool:
@@ -108,43 +118,57 @@ def score(features: NDArray[np.float64], weights: Mapping[str, float]) -> NDArra
 
 
 def _measure(
-    labels: NDArray[np.int32],
-    number: int,
-    box: Box,
-    shape: Shape,
-    probability: Probability,
-    grey: GreyImage,
-    fine: FloatImage,
+    pieces: Pieces, number: int, shape: Shape, probability: FloatWindows, grey: FloatWindows
 ) -> tuple[NDArray[np.float64], float]:
     """Return the features of one candidate (its frame's still 0) and whether it is brighter (+1) or darker (-1)."""
-    top, left = max(box[0] - MARGIN_PX, 0), max(box[1] - MARGIN_PX, 0)
-    place = np.s_[top : box[2] + MARGIN_PX, left : box[3] + MARGIN_PX]
-    piece: Mask = labels[place] == number
+    box = pieces.boxes[number]
+    top, left, bottom, right = _look(box, pieces.peaks[number], grey.shape)
+    place = np.s_[top:bottom, left:right]
+    tones, fine = _tones(grey, (top, left, bottom, right))
+    piece = pieces.cut([number], (top, left, bottom, right))
     around: Mask = np.asarray(cv2.dilate(piece.view(np.uint8), GAP)) == 0
     if not around.any():
         around = ~piece
-    inside, ring = grey[place][piece], grey[place][around]
-    peak = float(probability[place][piece].max())
+    inside, ring = tones[piece], tones[around]
     mean = float(probability[place][piece].mean())
     step = float(inside.mean()) - float(np.median(ring)) if ring.size else 0.0
     features = np.array(
         [
-            _logit(peak),
+            _logit(pieces.peaks[number].value),
             _logit(mean),
-            np.log(inside.size),
+            np.log(pieces.areas[number]),
             np.log(shape.length / shape.stroke),
             np.log(max(box[2] - box[0], box[3] - box[1]) / min(box[2] - box[0], box[3] - box[1])),
             np.log((float(ring.std()) if ring.size else 0.0) + 0.01),
-            np.log((float(fine[place][around].std()) if ring.size else 0.0) + 0.005),
+            np.log((float(fine[around].std()) if ring.size else 0.0) + 0.005),
             np.log(abs(step) + 0.01),
             np.log(_company(float(inside.mean()), ring) + COMPANY_FLOOR),
-            np.log(_steepness(grey[place], piece) / (abs(step) + 0.01) + 0.01),
+            np.log(_steepness(tones, piece) / (abs(step) + 0.01) + 0.01),
             0.0,
             0.0,
             1.0,
         ]
     )
     return features, float(np.sign(step))
+
+
+def _look(box: Box, peak: Peak, shape: tuple[int, ...]) -> Box:
+    """What is looked at: the box with its surroundings; of a huge one, such as a holder's edge, the part at its peak."""
+    sides = []
+    for start, stop, middle, length in zip(box[:2], box[2:], peak[1:], shape, strict=True):
+        first = max(start - MARGIN_PX, min(middle - LOOK_PX // 2, stop + MARGIN_PX - LOOK_PX), 0)
+        sides.append((first, min(first + LOOK_PX, stop + MARGIN_PX, length)))
+    (top, bottom), (left, right) = sides
+    return top, left, bottom, right
+
+
+def _tones(grey: FloatWindows, place: Box) -> tuple[GreyImage, FloatImage]:
+    """Return the grey in `place`, and what in it is finer than `FINE_SIGMA_PX`."""
+    above, before = min(place[0], FINE_REACH_PX), min(place[1], FINE_REACH_PX)
+    wide = grey[place[0] - above : place[2] + FINE_REACH_PX, place[1] - before : place[3] + FINE_REACH_PX]
+    blurred = np.asarray(cv2.GaussianBlur(wide, (0, 0), FINE_SIGMA_PX), np.float32)
+    inner = np.s_[above : above + place[2] - place[0], before : before + place[3] - place[1]]
+    return wide[inner], wide[inner] - blurred[inner]
 
 
 def _logit(probability: float) -> float:

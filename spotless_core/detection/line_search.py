@@ -6,7 +6,7 @@ Source: a Radon transform over a small range of slants (Deans 1983, chapter 1), 
 over a part of the frame cost nothing more. What is a scratch and what is picture is decided in lines.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spotless_core.arrays.kinds import FloatImage, GreyImage
+from spotless_core.arrays.kinds import FloatImage
+from spotless_core.arrays.windows import FloatWindows, bands
 
 UNIT_PX = 4
 """Pixels averaged along the line first: at the largest slant the line moves 0.1 px meanwhile."""
@@ -92,17 +93,20 @@ class Candidate:
         return self.middle + self.drift * (share - 0.5)
 
 
-def weigh(grey: GreyImage, *, is_turned: bool) -> Evidence:
-    """Measure the evidence in `grey` (H×W, read only) for lines from top to bottom, or from left to right, `is_turned`:
+def weigh(grey: FloatWindows, *, is_turned: bool) -> Evidence:
+    """Measure the evidence in `grey` (windows of H×W) for lines from top to bottom, or from left to right, `is_turned`:
     then units lie along the width.
     """
     length, across = grey.shape[::-1] if is_turned else grey.shape
     units = length // UNIT_PX
-    if is_turned:
-        small = cv2.resize(grey[:, : units * UNIT_PX], (units, across), interpolation=cv2.INTER_AREA)
-        contrast = np.ascontiguousarray(small.T)
-    else:
-        contrast = cv2.resize(grey[: units * UNIT_PX], (across, units), interpolation=cv2.INTER_AREA)
+    contrast = np.empty((units, across), np.float32)
+    for top, bottom in bands(grey.shape[0] if is_turned else units, grey.shape[1]):
+        if is_turned:
+            rows = grey[top:bottom, 0 : units * UNIT_PX]
+            contrast[:, top:bottom] = cv2.resize(rows, (units, bottom - top), interpolation=cv2.INTER_AREA).T
+        else:
+            rows = grey[top * UNIT_PX : bottom * UNIT_PX, 0:across]
+            contrast[top:bottom] = cv2.resize(rows, (across, bottom - top), interpolation=cv2.INTER_AREA)
     work = cv2.blur(contrast, (HIGH_PASS_PX, 1))
     contrast -= work
     grain = cv2.blur(np.abs(contrast, out=work), GRAIN_WINDOW)
@@ -112,8 +116,13 @@ def weigh(grey: GreyImage, *, is_turned: bool) -> Evidence:
     return Evidence(np.clip(contrast, -CLIP_SIGMA, CLIP_SIGMA, out=contrast), grain)
 
 
-def find_candidates(contrast: FloatImage) -> list[Candidate]:
-    """Return the strongest lines of `contrast` (units×across, read only), at most `PEAKS` of each length in `RUNS`."""
+def find_candidates(
+    contrast: FloatImage, on_progress: Callable[[float], None] = lambda _fraction: None
+) -> list[Candidate]:
+    """Return the strongest lines of `contrast` (units×across, read only), at most `PEAKS` of each length in `RUNS`.
+
+    `on_progress` gets the fraction of the slants that are summed.
+    """
     sums, reach = _segment_sums(contrast)
     across = contrast.shape[1]
     furthest = int(MAX_SLANT * len(contrast) * UNIT_PX)
@@ -134,6 +143,7 @@ def find_candidates(contrast: FloatImage) -> list[Candidate]:
                 better = np.flatnonzero(np.abs(total) > np.abs(best[index]))
                 best[index, better] = total[better]
                 where[index, better] = (drift, start, stop, width)
+            on_progress((width + (drift + furthest) / (2 * furthest + 1)) / len(FILTERS))
     return [candidate for index in range(len(RUNS)) for candidate in _peaks(best[index], where[index])]
 
 

@@ -12,11 +12,15 @@ photographs, as they are, enlarged with grain, and cut to a sixth: with all of t
 sensitivity.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from spotless_core.arrays.kinds import GreyImage, Probability
+from spotless_core.arrays.kinds import Probability
+from spotless_core.arrays.windows import FloatWindows
 from spotless_core.detection.line_look import REACH_PX, LineLook, look_closely
 from spotless_core.detection.line_search import SEGMENTS, UNIT_PX, find_candidates, weigh
 from spotless_core.options import Sensitivity
@@ -93,44 +97,89 @@ class FaintLine:
         return 1 - 0.5 * float(np.exp(1 - self.z / LEAST_SIGMA))
 
 
-def find_lines(grey: GreyImage, um_per_px: float, sensitivity: Sensitivity) -> tuple[FaintLine, ...]:
-    """Find faint scratches along the film in `grey` (H×W float32 in [0, 1], read only), in both directions.
+def find_lines(
+    grey: FloatWindows,
+    um_per_px: float,
+    sensitivity: Sensitivity,
+    on_progress: Callable[[float], None] = lambda _fraction: None,
+) -> tuple[FaintLine, ...]:
+    """Find faint scratches along the film in `grey` (windows of H×W float32 in [0, 1]), in both directions.
 
     `um_per_px`: micrometres on the film per pixel; over 25 there are none. A direction with less than 512 px or 3 mm
     has none. Low and normal sensitivity find lines that cross the whole frame, high also such as cross half of it.
+    `on_progress` gets the fraction done. Takes about 4 bytes for each pixel of the frame.
     """
     if um_per_px > COARSEST_UM_PER_PX:
         return ()
-    bars = STRONGEST[sensitivity]
-    return (*_lines_along(grey, um_per_px, bars, is_turned=False), *_lines_along(grey, um_per_px, bars, is_turned=True))
+    lines: list[FaintLine] = []
+    for count, is_turned in enumerate((False, True)):
+        share = partial(_report_half, on_progress, count)
+        lines += _lines_along(grey, um_per_px, STRONGEST[sensitivity], share, is_turned=is_turned)
+    return tuple(lines)
+
+
+def _report_half(on_progress: Callable[[float], None], half: int, fraction: float) -> None:
+    on_progress((half + fraction) / 2)
 
 
 def _lines_along(
-    grey: GreyImage, um_per_px: float, strongest: dict[int, tuple[float, ...]], *, is_turned: bool
+    grey: FloatWindows,
+    um_per_px: float,
+    strongest: dict[int, tuple[float, ...]],
+    on_progress: Callable[[float], None],
+    *,
+    is_turned: bool,
 ) -> list[FaintLine]:
     length, across = grey.shape[::-1] if is_turned else grey.shape
     if min(length, across) < LEAST_LENGTH_PX or length * um_per_px < LEAST_LENGTH_MM * 1000:
         return []
     evidence = weigh(grey, is_turned=is_turned)
-    looks = [look_closely(evidence, candidate) for candidate in find_candidates(evidence.contrast)]
+    on_progress(0.0)
+    candidates = find_candidates(evidence.contrast, on_progress)
+    looks = [look_closely(evidence, candidate) for candidate in candidates]
     return [_as_line(look, length, is_turned=is_turned) for look in _choose(looks, strongest)]
 
 
-def draw_lines(lines: tuple[FaintLine, ...], shape: tuple[int, ...]) -> Probability:
+class LineScores:
+    """Each line's score on its pixels, 0 elsewhere, for a frame of `shape`; implements `Windows` of float32."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, lines: Sequence[FaintLine], shape: tuple[int, int]) -> None:
+        self.shape: tuple[int, ...] = shape
+        self._drawn = [(line.score, *_pixels(line, shape)) for line in lines]
+
+    def __getitem__(self, place: tuple[slice, slice], /) -> Probability:
+        """Draw one window, given by slices with steps of 1; a new array."""
+        (top, bottom, _), (left, right, _) = (
+            part.indices(length) for part, length in zip(place, self.shape, strict=True)
+        )
+        window = np.zeros((max(bottom - top, 0), max(right - left, 0)), np.float32)
+        for score, rows, columns in self._drawn:
+            near = np.flatnonzero((rows >= top) & (rows < bottom))
+            near = near[(columns[near] >= left) & (columns[near] < right)]
+            window[rows[near] - top, columns[near] - left] = score
+        return window
+
+
+def draw_lines(lines: Sequence[FaintLine], shape: tuple[int, int]) -> Probability:
     """Return H×W float32: each line's score on its pixels, 0 elsewhere."""
-    drawn = np.zeros(shape[:2], np.float32)
-    for line in lines:
-        ends = np.array([line.points[0], line.points[-1]])
-        is_turned = np.ptp(ends[:, 1]) > np.ptp(ends[:, 0])
-        plane = drawn.T if is_turned else drawn
-        along, across = np.array(line.points, np.float64).T[:: -1 if is_turned else 1]
-        rows = np.arange(int(np.ceil(along[0])), int(along[-1]) + 1)
-        left = np.interp(rows, along, across) - max(line.width_px, 1.0) / 2
-        for step in range(int(np.ceil(line.width_px)) + 1):
-            columns = np.rint(np.minimum(left + step + 0.5, left + max(line.width_px, 1.0)) - 0.5).astype(int)
-            inside = (columns >= 0) & (columns < plane.shape[1]) & (rows >= 0) & (rows < plane.shape[0])
-            plane[rows[inside], columns[inside]] = line.score
-    return drawn
+    return LineScores(lines, shape)[:, :]
+
+
+def _pixels(line: FaintLine, shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and columns of a line's pixels inside the frame; some may come twice."""
+    ends = np.array([line.points[0], line.points[-1]])
+    is_turned = np.ptp(ends[:, 1]) > np.ptp(ends[:, 0])
+    length, breadth = shape[::-1] if is_turned else shape
+    along, across = np.array(line.points, np.float64).T[:: -1 if is_turned else 1]
+    rows = np.arange(int(np.ceil(along[0])), int(along[-1]) + 1)
+    left = np.interp(rows, along, across) - max(line.width_px, 1.0) / 2
+    steps = np.arange(int(np.ceil(line.width_px)) + 1)[:, None]
+    columns = np.rint(np.minimum(left + steps + 0.5, left + max(line.width_px, 1.0)) - 0.5).astype(np.int64)
+    inside = (columns >= 0) & (columns < breadth) & (rows >= 0) & (rows < length)
+    places = np.broadcast_to(rows, columns.shape)[inside], columns[inside]
+    return places[::-1] if is_turned else places
 
 
 def _choose(looks: list[LineLook], strongest: dict[int, tuple[float, ...]]) -> list[LineLook]:

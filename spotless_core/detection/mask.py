@@ -6,13 +6,15 @@ No threshold is relative to the frame, so none is met for the sake of finding so
 is evidence for a candidate (evidence.py), and a clean frame gives an empty mask.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spotless_core.arrays.kinds import GreyImage, Mask, Probability
-from spotless_core.arrays.masks import Shape, find_pieces, grow_mask, measure_shape
+from spotless_core.arrays.kinds import Mask
+from spotless_core.arrays.masks import Shape, grow_mask
+from spotless_core.arrays.pieces import Pieces, trace_mask
+from spotless_core.arrays.windows import FloatWindows, bands
 from spotless_core.detection.evidence import Candidates, gather, is_lonely, score
 from spotless_core.errors import ModelError
 from spotless_core.networks.weights import ModelEntry
@@ -82,48 +84,54 @@ def cautious_if_coarse(options: MaskOptions, um_per_px: float) -> tuple[MaskOpti
 
 
 def make_mask(
-    probability: Probability,
+    probability: FloatWindows,
     thresholds: Thresholds,
     options: MaskOptions,
     um_per_px: float,
-    grey: GreyImage,
-    lines: Probability | None = None,
+    grey: FloatWindows,
+    lines: FloatWindows | None = None,
+    on_progress: Callable[[float], None] = lambda _fraction: None,
 ) -> MaskResult:
-    """Turn `probability` (H×W float32, read only) into the mask that will be repaired.
+    """Turn `probability` (windows of H×W float32) into the mask that will be repaired.
 
-    `um_per_px`: micrometres on the film per pixel. `grey`: what the detector saw, H×W float32 in [0, 1], read only.
+    `um_per_px`: micrometres on the film per pixel. `grey`: windows of what the detector saw, H×W float32 in [0, 1].
     `lines`: scores of faint scratches on their pixels, 0 elsewhere (detection/lines.py); they are taken as they are.
+    `on_progress` gets the fraction of the candidates that are judged.
     """
-    core, too_large = find_core(probability, thresholds, options, um_per_px, grey)
+    core, too_large = find_core(probability, thresholds, options, um_per_px, grey, on_progress)
     if lines is not None:
-        core |= lines > 0
-        probability = np.maximum(probability, lines)
+        for top, bottom in bands(*core.shape):
+            core[top:bottom] |= lines[top:bottom, 0 : core.shape[1]] > 0
     # On a coarse scan the soft edge is the pixel grid's own: less than this leaves a ghost of the rim.
     mask = grow_mask(core, max(options.grow_um / um_per_px, MIN_GROW_PX) if options.grow_um else 0.0)
-    defects = describe_defects(mask, probability, um_per_px)
+    defects = describe_defects(mask, probability, um_per_px, lines)
     notes = (f"{too_large} candidates over the size caps were left alone",) if too_large else ()
     return MaskResult(mask, core, defects, float(mask.mean()), notes)
 
 
 def find_core(
-    probability: Probability, thresholds: Thresholds, options: MaskOptions, um_per_px: float, grey: GreyImage
+    probability: FloatWindows,
+    thresholds: Thresholds,
+    options: MaskOptions,
+    um_per_px: float,
+    grey: FloatWindows,
+    on_progress: Callable[[float], None] = lambda _fraction: None,
 ) -> tuple[Mask, int]:
     """Select the candidates that are defects: their pixels before growth (H×W bool), and how many were over a cap."""
     min_area = max(np.pi / 4 * (options.min_speck_um / um_per_px) ** 2, MIN_AREA_PX)
-    candidates = gather(probability, grey, um_per_px, thresholds.seed, thresholds.grow, min_area)
-    kept = np.zeros(int(candidates.labels.max(initial=0)) + 1, bool)
+    candidates = gather(probability, grey, um_per_px, thresholds.seed, thresholds.grow, min_area, on_progress)
+    core: Mask = np.zeros(probability.shape[:2], np.bool_)
     too_large = 0
     for index, shape in enumerate(candidates.shapes):
         if _is_over_cap(shape, options, um_per_px):
             too_large += 1
-        else:
-            kept[candidates.numbers[index]] = _is_defect(candidates, index, probability, thresholds, um_per_px)
-    core: Mask = kept[candidates.labels]
+        elif _is_defect(candidates, index, probability, thresholds, um_per_px):
+            candidates.pieces.paint_inplace(core, [int(candidates.numbers[index])])
     return core, too_large
 
 
 def _is_defect(
-    candidates: Candidates, index: int, probability: Probability, thresholds: Thresholds, um_per_px: float
+    candidates: Candidates, index: int, probability: FloatWindows, thresholds: Thresholds, um_per_px: float
 ) -> bool:
     shape, features = candidates.shapes[index], candidates.features[index]
     if thresholds.evidence is None or thresholds.weights is None:
@@ -135,18 +143,29 @@ def _is_defect(
     return is_sure and (is_lonely(features) or not is_line)
 
 
-def describe_defects(mask: Mask, probability: Probability | None, um_per_px: float) -> tuple[Defect, ...]:
-    """List the connected pieces of `mask`; `probability` None means a person gave the mask (kind "given", score 1)."""
-    pieces = find_pieces(mask)
+def describe_defects(
+    mask: Mask, probability: FloatWindows | None, um_per_px: float, lines: FloatWindows | None = None
+) -> tuple[Defect, ...]:
+    """List the connected pieces of `mask`, each with the highest score of `probability` and `lines` in it.
+
+    `probability` None means a person gave the mask (kind "given", score 1).
+    """
+    pieces = trace_mask(mask)
+    scores = [] if probability is None else [each for each in (probability, lines) if each is not None]
     defects = []
     for index, (box, area) in enumerate(zip(pieces.boxes, pieces.areas, strict=True)):
-        place = np.s_[box[0] : box[2], box[1] : box[3]]
-        piece: Mask = pieces.labels[place] == index + 1
-        shape = measure_shape(piece)
-        score = 1.0 if probability is None else round(float(probability[place][piece].max()), 4)
-        kind = "given" if probability is None else defect_kind(shape, um_per_px)
+        shape = pieces.shape_of(index)
+        score = round(max((_highest(each, pieces, index) for each in scores), default=1.0), 4)
+        kind = defect_kind(shape, um_per_px) if scores else "given"
         defects.append(Defect(box, int(area), round(shape.length * um_per_px, 1), kind, score))
     return tuple(defects)
+
+
+def _highest(scores: FloatWindows, pieces: Pieces, index: int) -> float:
+    """Return the highest of `scores` in one piece, read in bands: a piece may cross the whole frame."""
+    top, left, bottom, right = pieces.boxes[index]
+    parts = ((top + first, left, top + last, right) for first, last in bands(bottom - top, right - left))
+    return max(float(scores[part[0] : part[2], left:right][pieces.cut([index], part)].max()) for part in parts)
 
 
 def defect_kind(shape: Shape, um_per_px: float) -> str:

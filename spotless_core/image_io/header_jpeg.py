@@ -11,10 +11,9 @@ import struct
 from dataclasses import dataclass
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
-from spotless_core.image_io.exif import ExifFacts, plausible_dpi, read_exif
+from spotless_core.image_io.jpeg_segments import APP0, APP2, APP15, JpegColors, Segment, read_segments
 
 SOI, EOI, SOS, DQT, DHT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xDC, 0xFE
-APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 SOF_BASELINE, SOF_EXTENDED, SOF_PROGRESSIVE = 0xC0, 0xC1, 0xC2
 REFUSED_FRAMES = {
     0xC3: "lossless",
@@ -25,6 +24,7 @@ REFUSED_FRAMES = {
 }
 MAX_SIDE_PX = 65500
 """libjpeg's own limit."""
+BLOCK_PX = 8
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 200
 """Real progressive files have about ten; each scan costs a pass over the whole frame."""
@@ -47,15 +47,6 @@ ZIGZAG = tuple(sorted(range(64), key=_diagonal_order))
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """One marker segment. `raw`: all its bytes from the first 0xFF on. `content`: what follows its length."""
-
-    marker: int
-    raw: bytes
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Component:
     """One colour component. `across`, `down`: its blocks per MCU. `x_ratio`, `y_ratio`: pixels per sample."""
 
@@ -72,15 +63,16 @@ class JpegHeader:
     """Facts of one JPEG file.
 
     `tables`: number → 64 quantisation steps in natural order. `segments`: those before the first scan, without SOI.
-    `late_segments`: APPn and COM between scans. `end`: the position after the end marker. `is_ycc`: the components
-    are Y, Cb, Cr rather than R, G, B or grey.
+    `late_segments`: APPn and COM between scans. `end`: the position after the end marker. `colors`: what the components
+    are. `has_adobe_marker`: then CMYK is stored as 255 - ink.
     """
 
     width: int
     height: int
     components: tuple[Component, ...]
     is_progressive: bool
-    is_ycc: bool
+    colors: JpegColors
+    has_adobe_marker: bool
     tables: dict[int, tuple[int, ...]]
     segments: tuple[Segment, ...]
     late_segments: tuple[Segment, ...]
@@ -94,6 +86,20 @@ class JpegHeader:
         """Return the segments a copy carries: all but the tables of the entropy coder, which is run anew."""
         kept = [segment.raw for segment in self.segments if segment.marker not in {DHT, DRI}]
         return kept + [segment.raw for segment in self.late_segments]
+
+    def metadata_segments(self) -> list[bytes]:
+        """Return the APPn and COM segments in their order: what is left of the file when its picture is encoded anew."""
+        return [
+            segment.raw
+            for segment in (*self.segments, *self.late_segments)
+            if segment.marker == COM or APP0 <= segment.marker <= APP15
+        ]
+
+    @property
+    def mcus(self) -> int:
+        """How many MCUs the picture has."""
+        across, down = self.components[0].across * BLOCK_PX, self.components[0].down * BLOCK_PX
+        return -(-self.width // across) * -(-self.height // down)
 
 
 def check_jpeg(data: bytes, max_megapixels: float) -> JpegHeader:
@@ -231,10 +237,9 @@ class _Walk:
         bits, height, width, count = struct.unpack(">BHHB", content[:6])
         if bits != 8:
             raise UnsupportedScanError(f"a JPEG of {bits} bits per sample; 8 expected. Export it as TIFF.")
-        if count not in {1, 3}:
-            kind = "CMYK" if count == 4 else "unknown colours"
+        if count not in {1, 3, 4}:
             raise UnsupportedScanError(
-                f"a JPEG of {count} components ({kind}); grey or RGB expected. Export it as RGB."
+                f"a JPEG of {count} components (unknown colours); 1, 3 or 4 expected. Export it as RGB."
             )
         if not 0 < width <= MAX_SIDE_PX or not 0 < height <= MAX_SIDE_PX:
             raise ScanError(f"the JPEG claims {width}×{height} pixels; 1 to {MAX_SIDE_PX} per side expected.")
@@ -281,21 +286,22 @@ class _Walk:
         if (self.end - self._data_start) * 8 < blocks:
             # Each block's DC coefficient takes at least one bit.
             raise ScanError(f"the JPEG claims {width}×{height} pixels, but its data cannot hold them. Scan it again.")
-        exif = _exif(self._segments)
+        facts = read_segments(self._segments, bytes(component.identifier for component in self._components))
         return JpegHeader(
             width=width,
             height=height,
             components=self._components,
             is_progressive=self._is_progressive,
-            is_ycc=_is_ycc(self._segments, self._components),
+            colors=facts.colors,
+            has_adobe_marker=facts.has_adobe_marker,
             tables=self._tables,
             segments=tuple(self._segments),
             late_segments=tuple(self._late),
             frame_end=self._frame_end,
             end=self.end,
-            dpi=max(filter(None, (exif.dpi, _jfif_dpi(self._segments))), default=None),
-            orientation=exif.orientation,
-            has_icc_profile=_content(self._segments, APP2, b"ICC_PROFILE\0") is not None,
+            dpi=facts.dpi,
+            orientation=facts.orientation,
+            has_icc_profile=facts.has_icc_profile,
         )
 
 
@@ -307,44 +313,11 @@ def _components(content: bytes) -> tuple[Component, ...]:
         raise ScanError("the JPEG's sampling factors are damaged. Scan it again.")
     if len(parts) == 1:
         return (Component(parts[0][0], 1, 1, 1, 1, parts[0][2]),)  # an only component has an MCU of one block
-    if factors[0] not in CHROMA_RATIOS or factors[1:] != [(1, 1), (1, 1)]:
+    # Black is sampled as finely as luminance.
+    if factors[0] not in CHROMA_RATIOS or factors[1:] != [(1, 1), (1, 1), factors[0]][: len(parts) - 1]:
         raise UnsupportedScanError(f"a JPEG of unusual sampling {factors}; 4:4:4 to 4:1:1 expected. Export it as TIFF.")
     across, down = factors[0]
     return tuple(
         Component(identifier, h, v, across // h, down // v, table)
         for (identifier, _, table), (h, v) in zip(parts, factors, strict=True)
     )
-
-
-def _content(segments: list[Segment], marker: int, start: bytes) -> bytes | None:
-    """Return the content of the first segment of this kind, without its name, or None."""
-    for segment in segments:
-        if segment.marker == marker and segment.content.startswith(start):
-            return segment.content[len(start) :]
-    return None
-
-
-def _is_ycc(segments: list[Segment], components: tuple[Component, ...]) -> bool:
-    """Decide between YCbCr and RGB as libjpeg does (jdapimin.c, default_decompress_parms)."""
-    if len(components) == 1:
-        return False
-    jfif = _content(segments, APP0, b"JFIF\0")
-    if jfif is not None and len(jfif) >= 9:
-        return True
-    adobe = _content(segments, APP14, b"Adobe")
-    if adobe is not None and len(adobe) >= 7:
-        return adobe[6] != 0
-    return bytes(component.identifier for component in components) != b"RGB"
-
-
-def _exif(segments: list[Segment]) -> ExifFacts:
-    return read_exif(_content(segments, APP1, b"Exif\0\0") or b"")
-
-
-def _jfif_dpi(segments: list[Segment]) -> float | None:
-    """Return the JFIF density; the caller takes the larger of two, as writers leave 72 in the one they do not use."""
-    jfif = _content(segments, APP0, b"JFIF\0")
-    if jfif is None or len(jfif) < 9 or jfif[2] not in {1, 2}:
-        return None
-    (density,) = struct.unpack(">H", jfif[3:5])
-    return plausible_dpi(density * (2.54 if jfif[2] == 2 else 1.0))

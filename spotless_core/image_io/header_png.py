@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
-from spotless_core.image_io.exif import plausible_dpi, read_exif
+from spotless_core.image_io.exif import ExifFacts, plausible_dpi, read_exif
 from spotless_core.image_io.positional_file import PositionalFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -94,7 +94,7 @@ class _Walk:
         self._shape = (0, 0, 0, 0)
         self._data_start = self._data_end = self._data_bytes = 0
         self._dpi: float | None = None
-        self._orientation = 1
+        self._exif = ExifFacts()
         self._has_icc_profile = False
 
     def take(self, name: bytes, position: int, length: int) -> None:
@@ -115,7 +115,7 @@ class _Walk:
             across, _, unit = struct.unpack(">IIB", self._file.read(position + 8, 9))
             self._dpi = plausible_dpi(across * INCH_M) if unit == 1 else None
         elif name == b"eXIf" and length <= MAX_EXIF_BYTES:
-            self._orientation = read_exif(self._file.read(position + 8, length)).orientation
+            self._exif = read_exif(self._file.read(position + 8, length))
         elif name == b"iCCP":
             self._has_icc_profile = True
 
@@ -169,8 +169,8 @@ class _Walk:
             self._ihdr,
             self._data_start,
             self._data_end,
-            self._dpi,
-            self._orientation,
+            self._dpi or self._exif.dpi,
+            self._exif.orientation,
             self._has_icc_profile,
         )
         if not self._data_start:

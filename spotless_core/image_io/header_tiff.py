@@ -12,7 +12,15 @@ from spotless_core.errors import ScanError, UnsupportedScanError
 from spotless_core.image_io.infrared import find_infrared
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.tiff_directories import Directory, Extent, TiffStructure, read_structure
-from spotless_core.image_io.tiff_frame import (
+from spotless_core.image_io.tiff_directory_edit import DirectoryEdit, necessary_edits
+from spotless_core.image_io.tiff_frame import Frame, read_frame
+from spotless_core.image_io.tiff_pages import choose_primary, list_pages
+from spotless_core.image_io.tiff_samples import MIN_IS_WHITE, SEPARATED
+from spotless_core.image_io.tiff_tags import (
+    DNG_VERSION,
+    ICC_PROFILE,
+    JPEG_LENGTH,
+    JPEG_OFFSET,
     ORIENTATION,
     RESOLUTION_UNIT,
     STRIP_BYTE_COUNTS,
@@ -20,31 +28,30 @@ from spotless_core.image_io.tiff_frame import (
     TILE_BYTE_COUNTS,
     TILE_OFFSETS,
     X_RESOLUTION,
-    Frame,
-    read_frame,
 )
-from spotless_core.image_io.tiff_pages import choose_primary, list_pages
 from spotless_core.photo import ScanInfo
 
 MIN_DPI, MAX_DPI = 50.0, 20_000.0
 """Outside of this the resolution tag is a default nobody set, or nonsense."""
 CM_PER_INCH = 2.54
-ICC_PROFILE = 34675
-JPEG_OFFSET, JPEG_LENGTH = 513, 514
 
 
 @dataclass(frozen=True, slots=True)
 class TiffHeader:
-    """A file that passed the check. `infrared`: the layout of the infrared page, if the plane has a page of its own."""
+    """A file that passed the check. `infrared`: the layout of the infrared page, if the plane has a page of its own.
+
+    `directory_edits`: changes to tags that go with any change to samples.
+    """
 
     structure: TiffStructure
     frame: Frame
     infrared: Frame | None
     info: ScanInfo
+    directory_edits: tuple[DirectoryEdit, ...]
 
 
-def check_header(file: PositionalFile, max_megapixels: float) -> TiffHeader:
-    """Check the TIFF `file` and return its layout.
+def check_header(file: PositionalFile, max_megapixels: float, *, allow_transcode: bool = False) -> TiffHeader:
+    """Check the TIFF `file` and return its layout; `allow_transcode`: accept lossy strips, to be written losslessly.
 
     Raises:
         TruncatedScanError: something lies beyond the end of the file.
@@ -53,28 +60,41 @@ def check_header(file: PositionalFile, max_megapixels: float) -> TiffHeader:
     """
     structure = read_structure(file)
     pages = list_pages(structure)
-    primary = choose_primary(structure, pages)
+    primary = choose_primary(pages)
     frame = read_frame(structure, primary.directory, max_megapixels)
-    _refuse_overlaps(structure, frame)
+    layout = frame.layout
+    if layout.is_lossy and not allow_transcode:
+        raise UnsupportedScanError(
+            f"compressed with {layout.codec.upper()} inside the TIFF, which cannot be written again without loss. "
+            "Export it with LZW or Deflate (ZIP), or set output.allow_transcode = true: then the repaired copy is "
+            "written with Deflate."
+        )
+    edits = necessary_edits(structure, frame)
+    _refuse_overlaps(structure, frame, edits)
     found = find_infrared(structure, pages, primary, frame)
     infrared_info, infrared_frame = found if found is not None else (None, None)
-    orientation = structure.integer(frame.directory, ORIENTATION, 1)
+    is_dng = any(DNG_VERSION in directory.entries for directory in structure.pages)
+    # A DNG keeps what holds for the whole file in its first directory.
+    places = (frame.directory, structure.pages[0]) if is_dng else (frame.directory,)
+    orientation = next((value for place in places if (value := structure.integer(place, ORIENTATION, 0))), 1)
     info = ScanInfo(
-        container="bigtiff" if structure.is_big else "tiff",
+        container="dng" if is_dng else "bigtiff" if structure.is_big else "tiff",
         width=frame.width,
         height=frame.height,
         channels=frame.samples,
         color_channels=frame.color_channels,
-        bits=frame.bits,
+        bits=layout.bits,
         compression=frame.codec,
-        preservation="exact",
-        dpi=_dots_per_inch(structure, frame.directory),
+        preservation="transcoded" if layout.is_lossy else "exact",
+        dpi=next((dpi for place in places if (dpi := _dots_per_inch(structure, place))), None),
         orientation=orientation if 1 <= orientation <= 8 else 1,
-        is_min_white=frame.photometric == 0,
+        is_min_white=layout.photometric in {MIN_IS_WHITE, SEPARATED},
         has_icc_profile=ICC_PROFILE in frame.directory.entries,
         infrared=infrared_info,
+        is_float=layout.is_float,
+        is_cmyk=layout.photometric == SEPARATED,
     )
-    return TiffHeader(structure, frame, infrared_frame, info)
+    return TiffHeader(structure, frame, infrared_frame, info, edits)
 
 
 def _dots_per_inch(structure: TiffStructure, directory: Directory) -> float | None:
@@ -86,12 +106,13 @@ def _dots_per_inch(structure: TiffStructure, directory: Directory) -> float | No
     return dpi if MIN_DPI <= dpi <= MAX_DPI else None
 
 
-def _refuse_overlaps(structure: TiffStructure, frame: Frame) -> None:
-    """Raise unless all that a patch may write (the frame's segments and tables) lies apart from all else."""
+def _refuse_overlaps(structure: TiffStructure, frame: Frame, edits: tuple[DirectoryEdit, ...]) -> None:
+    """Raise unless all that a patch may write (segments, tables, edited directories) lies apart from all else."""
     ours: list[Extent] = list(zip(frame.offsets.tolist(), (frame.offsets + frame.byte_counts).tolist(), strict=True))
     others: list[Extent] = [(0, structure.header_bytes)]
+    edited = [edit.directory for edit in edits]
     for directory in (*structure.pages, *structure.metadata):
-        others.append(directory.extent)
+        (ours if any(directory is one for one in edited) else others).append(directory.extent)
         for entry in directory.entries.values():
             if entry.is_inline or not entry.value_bytes:
                 continue

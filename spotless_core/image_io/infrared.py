@@ -9,6 +9,7 @@ from spotless_core.errors import UnsupportedScanError
 from spotless_core.image_io.tiff_directories import TiffStructure
 from spotless_core.image_io.tiff_frame import Frame, read_frame
 from spotless_core.image_io.tiff_pages import Page, unmarked_companions
+from spotless_core.image_io.tiff_samples import SEPARATED
 from spotless_core.photo import InfraredInfo
 
 UNSPECIFIED_EXTRA = 0
@@ -53,14 +54,16 @@ def _as_page(structure: TiffStructure, page: Page, *, is_sure: bool) -> tuple[In
 
 def _as_sample(frame: Frame) -> InfraredInfo | None:
     colors = frame.color_channels
+    if frame.layout.photometric == SEPARATED:
+        return None  # a fifth sample beside CMYK is a spot colour
     if frame.samples != colors + 1:
-        extras = frame.extra_samples or ()
+        extras = frame.layout.extra_samples or ()
         if colors == 3 and extras.count(UNSPECIFIED_EXTRA) == 1:
             return InfraredInfo("sample", colors + extras.index(UNSPECIFIED_EXTRA), is_sure=True)
         return None
-    if frame.extra_samples is None:
+    if frame.layout.extra_samples is None:
         # An undeclared fourth sample is infrared from a 16-bit scanner; at 8 bits it may as well be alpha.
-        return InfraredInfo("sample", colors, is_sure=colors == 3 and frame.bits == 16)
-    if frame.extra_samples[0] == UNSPECIFIED_EXTRA:
+        return InfraredInfo("sample", colors, is_sure=colors == 3 and frame.layout.bits == 16)
+    if frame.layout.extra_samples[0] == UNSPECIFIED_EXTRA:
         return InfraredInfo("sample", colors, is_sure=colors == 3)
     return None

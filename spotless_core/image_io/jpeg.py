@@ -2,7 +2,8 @@
 
 A copy keeps every other block's coefficients, all marker segments but the entropy coder's tables, and the bytes after
 the end marker; progressive stays progressive. The entropy code is made anew, so restart markers go and its tables
-change. Writing needs libturbojpeg; opening and reading do not.
+change. Writing needs libturbojpeg; opening and reading do not. Where it is missing, writing is refused or, if the caller
+allows it, the picture is encoded anew as a whole (jpeg_reencoding.py).
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ from spotless_core.errors import OutputError, PreservationError, ScanError, Unsu
 from spotless_core.image_io.edited_rows import EditedRows
 from spotless_core.image_io.header_jpeg import JpegHeader, check_jpeg
 from spotless_core.image_io.jpeg_blocks import BlockEditor, reachable_pixels, touched_blocks
+from spotless_core.image_io.jpeg_reencoding import MAX_MEAN_SHIFT, encode_anew
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.scan_file import WriteReport
-from spotless_core.image_io.turbojpeg import Blocks, rewrite_blocks, visit_blocks
+from spotless_core.image_io.turbojpeg import Blocks, is_available, rewrite_blocks, visit_blocks
 from spotless_core.image_io.written_file import written_file
 from spotless_core.photo import Edit, ScanInfo
 
@@ -30,9 +32,12 @@ MAX_FILE_BYTES = 2 << 30
 
 
 class JpegScan:
-    """One open JPEG scan. A JPEG has no windows: the frame is decoded at the first read and kept until `close`."""
+    """One open JPEG scan. A JPEG has no windows: the frame is decoded at the first read and kept until `close`.
 
-    def __init__(self, path: Path, max_megapixels: float) -> None:
+    `allow_reencode`: encode the whole picture anew where libturbojpeg is missing; `info.preservation` says so.
+    """
+
+    def __init__(self, path: Path, max_megapixels: float, *, allow_reencode: bool = False) -> None:
         self._file = PositionalFile(path)
         try:
             if self._file.size > MAX_FILE_BYTES:
@@ -51,12 +56,15 @@ class JpegScan:
             color_channels=len(header.components),
             bits=8,
             compression="jpeg progressive" if header.is_progressive else "jpeg",
-            preservation="block",
+            preservation="reencoded" if allow_reencode and not is_available() else "block",
             dpi=header.dpi,
             orientation=header.orientation,
+            is_cmyk=len(header.components) == 4,
+            is_min_white=len(header.components) == 4 and not header.has_adobe_marker,
             has_icc_profile=header.has_icc_profile,
         )
         self._decoded: Samples | None = None
+        self._written = b""
 
     def read_rows(self, top: int, bottom: int) -> Samples:
         """Return rows [top, bottom) as a new (bottom-top)×width×color_channels uint8 array."""
@@ -68,8 +76,13 @@ class JpegScan:
         return None
 
     def may_change(self, mask: Mask) -> Mask:
-        """Return the pixels of all blocks under `mask`, and one pixel around them where chroma is subsampled."""
+        """Return the pixels of all blocks under `mask`, and one pixel around them where chroma is subsampled.
+
+        If the picture is to be encoded anew, every pixel may change as soon as one does.
+        """
         require_mask(mask, (self.info.height, self.info.width))
+        if self.info.preservation == "reencoded":
+            return np.full_like(mask, mask.any())
         return reachable_pixels(mask, self._header)
 
     def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
@@ -85,16 +98,17 @@ class JpegScan:
         edited = EditedRows(edits, self.info)
         content, touched = self._data, 0
         if edited.touch(0, self.info.height):
-            editor = BlockEditor(self._header, self._frame(), edited)
-            bare = rewrite_blocks(self._picture(), editor.visit, progressive=self._header.is_progressive)
-            touched = editor.touched_mcus
-            content = self._spliced(bare) if touched else self._data
+            content, touched = self._reencoded(edited) if self._is_reencoding else self._transplanted(edited)
         with written_file(target) as file:
             file.write(content)
-        return WriteReport("block", segments_touched=touched, bytes_appended=0)
+        self._written = _digest(content)
+        return WriteReport(self.info.preservation if touched else "block", segments_touched=touched, bytes_appended=0)
 
     def check_restored(self, target: Path, mask: Mask) -> None:
         """Compare the marker segments, the bytes after the end, and every block that `mask` does not meet.
+
+        A result that this scan wrote must also be byte for byte what was meant to be written, so that damage within
+        the new blocks is found as well. Of a picture encoded anew, the pixels outside `mask` must be near the scan's.
 
         Raises:
             PreservationError: the first difference found.
@@ -105,6 +119,8 @@ class JpegScan:
             data = target.read_bytes()
         except OSError as error:
             raise PreservationError(f"the result cannot be read back ({error.strerror}).") from error
+        if self._written and _digest(data) != self._written:
+            raise PreservationError("the result on the disk is not what was written. Check the disk or the share.")
         if data == self._data:
             return
         if not mask.any():
@@ -113,14 +129,31 @@ class JpegScan:
             header = check_jpeg(data, float("inf"))
         except ScanError as error:
             raise PreservationError(f"the result is not a sound JPEG: {error}") from error
-        if header.kept_segments() != self._header.kept_segments():
+        is_reencoding = self._is_reencoding
+        if _carried(header, is_reencoding) != _carried(self._header, is_reencoding):
             raise PreservationError("the result's marker segments (metadata) differ from the scan's.")
         if data[header.end :] != self._data[self._header.end :]:
             raise PreservationError("the result's bytes after the picture differ from the scan's.")
+        if is_reencoding:
+            self._require_near(data[: header.end], header, mask)
+        else:
+            self._require_blocks(data[: header.end], mask)
+
+    def _require_near(self, picture: bytes, header: JpegHeader, mask: Mask) -> None:
+        if _decoded_shape(header) != _decoded_shape(self._header):
+            raise PreservationError("the result encoded anew has another size or other colours than the scan.")
+        try:
+            shift = np.abs(_decode(picture, header)[~mask].astype(np.int16) - self._frame()[~mask])
+        except ScanError as error:
+            raise PreservationError(f"the result cannot be decoded: {error}") from error
+        if shift.size and shift.mean() > MAX_MEAN_SHIFT:
+            raise PreservationError(f"encoding anew moved the values outside the mask by {shift.mean():.1f} on average.")
+
+    def _require_blocks(self, picture: bytes, mask: Mask) -> None:
         untouched = [~touched_blocks(mask, component) for component in self._header.components]
         expected = _digests(self._picture(), untouched)
         try:
-            found = _digests(data[: header.end], untouched)
+            found = _digests(picture, untouched)
         except ScanError as error:
             raise PreservationError(f"the result cannot be decoded: {error}") from error
         if found != expected:
@@ -145,10 +178,31 @@ class JpegScan:
         """Return the file without the bytes after its end marker."""
         return self._data[: self._header.end]
 
+    @property
+    def _is_reencoding(self) -> bool:
+        return self.info.preservation == "reencoded"
+
     def _frame(self) -> Samples:
         if self._decoded is None:
+            if is_available():
+                # libjpeg decodes damaged data with a mere warning; the transform stops at the first one.
+                visit_blocks(self._picture(), _ignore_blocks)
             self._decoded = _decode(self._picture(), self._header)
         return self._decoded
+
+    def _transplanted(self, edited: EditedRows) -> tuple[bytes, int]:
+        """Return the file with new blocks under the edits, and how many MCUs are new."""
+        editor = BlockEditor(self._header, self._frame(), edited)
+        bare = rewrite_blocks(self._picture(), editor.visit, progressive=self._header.is_progressive)
+        return (self._spliced(bare) if editor.touched_mcus else self._data), editor.touched_mcus
+
+    def _reencoded(self, edited: EditedRows) -> tuple[bytes, int]:
+        """Return the file with its whole picture encoded anew, and how many MCUs that are; 0 if no sample changes."""
+        frame = self._frame().copy()
+        if not edited.apply_inplace(frame, 0).any():
+            return self._data, 0
+        picture = encode_anew(self._header, frame)
+        return picture + self._data[self._header.end :], self._header.mcus
 
     def _spliced(self, bare: bytes) -> bytes:
         """Put the new entropy code of `bare` between the scan's own segments and its bytes after the end."""
@@ -165,12 +219,28 @@ def _geometry(header: JpegHeader) -> object:
     return (header.width, header.height, header.is_progressive, header.components, steps)
 
 
+def _decoded_shape(header: JpegHeader) -> object:
+    return (header.width, header.height, header.colors, header.is_progressive)
+
+
+def _carried(header: JpegHeader, is_reencoding: bool) -> list[bytes]:
+    return header.metadata_segments() if is_reencoding else header.kept_segments()
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
+
+
+def _ignore_blocks(component: int, row: int, blocks: Blocks) -> None:
+    """Look at no block: the pass itself is the check."""
+
+
 def _digests(picture: bytes, chosen: list[Mask]) -> dict[tuple[int, int], bytes]:
     """Return a digest of the `chosen` blocks for each (component, row of blocks)."""
     digests: dict[tuple[int, int], bytes] = {}
 
     def visit(component: int, row: int, blocks: Blocks) -> None:
-        digests[component, row] = blake2b(blocks[chosen[component][row]].tobytes(), digest_size=16).digest()
+        digests[component, row] = _digest(blocks[chosen[component][row]].tobytes())
 
     visit_blocks(picture, visit)
     return digests

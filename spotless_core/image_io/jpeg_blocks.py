@@ -3,7 +3,8 @@
 Comes in: the edits, the decoded frame, and the quantised blocks as the file has them. Goes out: blocks in which the
 difference to the repair was added, with the file's own quantisation steps; what the mask does not meet is not written.
 As the transform is linear, only the difference is quantised: pixels beside the mask in the same block move by rounding
-alone. Source: ITU-T T.81, annex A.3.3 (transform); ITU-T T.871, section 7 (colour).
+alone. Source: ITU-T T.81, annex A.3.3 (transform); ITU-T T.871, section 7 (colour); libjpeg, jdcolor.c (YCCK: Y, Cb, Cr of 255 - C,
+255 - M, 255 - Y).
 """
 
 from typing import TypeAlias
@@ -20,6 +21,9 @@ AnyArray: TypeAlias = NDArray[np.generic]
 """Stored pixels, as numpy's own functions return them."""
 BLOCK = 8
 LEVEL_SHIFT = 128.0
+MAX_SAMPLE = np.float32(255)
+BLACK = 3
+"""The index of K: never part of a colour transform."""
 MAX_COEFFICIENT = 1023
 """The largest magnitude that every 8-bit JPEG can code."""
 YCC_WEIGHTS = np.array(
@@ -131,7 +135,11 @@ class BlockEditor:
 
     def _plane(self, pixels: AnyArray, index: int) -> NDArray[np.float32]:
         """Return component `index` of n×high×wide×C pixels as float32 in [0, 255]."""
-        if not self._header.is_ycc:
+        colors = self._header.colors
+        if colors not in {"ycc", "ycck"} or index == BLACK:
             return pixels[..., index].astype(np.float32)
-        plane: NDArray[np.float32] = pixels.astype(np.float32) @ YCC_WEIGHTS[index] + np.float32(YCC_OFFSETS[index])
+        rgb = pixels[..., :3].astype(np.float32)
+        if colors == "ycck":
+            rgb = MAX_SAMPLE - rgb
+        plane: NDArray[np.float32] = rgb @ YCC_WEIGHTS[index] + np.float32(YCC_OFFSETS[index])
         return plane

@@ -20,8 +20,10 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
 
 
-def open_scan(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ScanFile:
+def open_scan(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, allow_transcode: bool = False) -> ScanFile:
     """Open the scan at `path`.
+
+    `allow_transcode`: accept a TIFF with JPEG inside; its repaired copy has the same picture in a lossless codec.
 
     Raises:
         MissingInputError: no regular file is there.
@@ -36,7 +38,7 @@ def open_scan(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> ScanFile:
     if not head:
         raise TruncatedScanError("the file is empty; a TIFF, PNG or JPEG scan expected. Scan it again.")
     if head.startswith(TIFF_MAGICS):
-        return TiffScan(path, max_megapixels)
+        return TiffScan(path, max_megapixels, allow_transcode=allow_transcode)
     if head.startswith(PNG_MAGIC):
         return PngScan(path, max_megapixels)
     if head.startswith(JPEG_MAGIC):

@@ -1,4 +1,4 @@
-"""PNG scans: decode once, write by chunk splice.
+"""PNG scans: rows by stream, write by chunk splice, never the whole frame in memory.
 
 A copy carries every chunk byte for byte and in order; only the run of IDAT chunks is made anew, and bytes after IEND
 are carried. Alpha and every sample outside the edits stay as they are. The decoder sees nothing but IHDR and IDAT.
@@ -9,14 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import imagecodecs
 import numpy as np
 
 from spotless_core.arrays.kinds import Mask, Samples, require_mask
-from spotless_core.errors import OutputError, PreservationError, ScanError, SpotlessError
+from spotless_core.errors import OutputError, PreservationError, SpotlessError
 from spotless_core.image_io.edited_rows import EditedRows
-from spotless_core.image_io.header_png import SIGNATURE, PngHeader, check_png
-from spotless_core.image_io.png_stream import chunk, idat_chunks
+from spotless_core.image_io.header_png import check_png
+from spotless_core.image_io.png_rows import PngRows
+from spotless_core.image_io.png_stream import idat_chunks
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.scan_file import WriteReport
 from spotless_core.image_io.written_file import written_file
@@ -24,11 +24,11 @@ from spotless_core.photo import Edit, ScanInfo
 
 COPY_BYTES = 1 << 20
 BAND_BYTES = 512 << 10
-"""Rows are encoded in bands of about this size, so that writing adds little memory to the decoded frame."""
+"""Rows are encoded in bands of about this size."""
 
 
 class PngScan:
-    """One open PNG scan. A PNG has no windows: the frame is decoded at the first read and kept until `close`."""
+    """One open PNG scan, read row by row."""
 
     def __init__(self, path: Path, max_megapixels: float) -> None:
         self._file = PositionalFile(path)
@@ -51,11 +51,12 @@ class PngScan:
             orientation=header.orientation,
             has_icc_profile=header.has_icc_profile,
         )
-        self._decoded: Samples | None = None
+        self._rows = PngRows(self._file, header)
 
     def read_rows(self, top: int, bottom: int) -> Samples:
         """Return rows [top, bottom) as a new (bottom-top)×width×color_channels array in native byte order."""
-        return self._frame()[top:bottom, :, : self.info.color_channels].copy()
+        rows = self._rows.read(top, bottom)
+        return rows[..., : self.info.color_channels].copy() if self._header.has_alpha else rows
 
     def read_infrared_rows(self, top: int, bottom: int) -> Samples | None:
         """Return None: a PNG has no infrared plane."""
@@ -103,13 +104,12 @@ class PngScan:
             self._require_equal(other, (0, mine.data_start), (0, theirs.data_start), "chunks before the picture")
             after = ((mine.data_end, self._file.size), (theirs.data_end, other._file.size))
             self._require_equal(other, *after, "chunks after the picture")
-            if mine.has_alpha and not np.array_equal(self._frame()[..., -1], _sound_frame(other)[..., -1]):
-                raise PreservationError("the result's alpha samples differ from the scan's.")
+            if mine.has_alpha:
+                self._require_equal_alpha(other)
 
     def close(self) -> None:
-        """Close the file and free the decoded frame."""
+        """Close the file."""
         self._file.close()
-        self._decoded = None
 
     def __enter__(self) -> Self:
         return self
@@ -119,11 +119,6 @@ class PngScan:
     ) -> None:
         self.close()
 
-    def _frame(self) -> Samples:
-        if self._decoded is None:
-            self._decoded = _decode(self._file, self._header)
-        return self._decoded
-
     def _band_rows(self) -> Iterator[tuple[int, int]]:
         step = max(1, BAND_BYTES // self._header.row_bytes)
         for top in range(0, self.info.height, step):
@@ -132,12 +127,12 @@ class PngScan:
     def _changed_bands(self, edited: EditedRows) -> Iterator[int]:
         """Yield the first row of each band in which a sample gets another value."""
         for top, bottom in self._band_rows():
-            if edited.touch(top, bottom) and edited.apply_inplace(self._frame()[top:bottom].copy(), top).any():
+            if edited.touch(top, bottom) and edited.apply_inplace(self._rows.read(top, bottom), top).any():
                 yield top
 
     def _edited_bands(self, edited: EditedRows) -> Iterator[Samples]:
         for top, bottom in self._band_rows():
-            band = self._frame()[top:bottom].copy()
+            band = self._rows.read(top, bottom)
             edited.apply_inplace(band, top)
             yield band
 
@@ -154,25 +149,11 @@ class PngScan:
         if not is_equal:
             raise PreservationError(f"the result's {what} differ from the scan's.")
 
-
-def _sound_frame(scan: PngScan) -> Samples:
-    try:
-        return scan._frame()
-    except ScanError as error:
-        raise PreservationError(f"the result cannot be decoded: {error}") from error
-
-
-def _decode(file: PositionalFile, header: PngHeader) -> Samples:
-    """Decode the picture data as h×w×C in native byte order, from a PNG stripped of all that could bend its values."""
-    stripped = bytearray(SIGNATURE + header.ihdr)
-    for offset in range(header.data_start, header.data_end, COPY_BYTES):
-        stripped += file.read(offset, min(COPY_BYTES, header.data_end - offset))
-    stripped += chunk(b"IEND", b"")
-    try:
-        frame: Samples = imagecodecs.png_decode(stripped)
-    except Exception as error:
-        raise ScanError("the PNG's picture data is damaged and cannot be decoded. Scan it again.") from error
-    shape = (header.height, header.width, header.channels)
-    if frame.size != np.prod(shape) or frame.dtype != (np.uint8 if header.bits == 8 else np.uint16):
-        raise ScanError(f"the PNG decodes to {frame.dtype} {frame.shape}, but its header says {shape}. Scan it again.")
-    return frame.reshape(shape)
+    def _require_equal_alpha(self, other: "PngScan") -> None:
+        for top, bottom in self._band_rows():
+            try:
+                alpha = other._rows.read(top, bottom)[..., -1]
+            except SpotlessError as error:
+                raise PreservationError(f"the result cannot be decoded: {error}") from error
+            if not np.array_equal(self._rows.read(top, bottom)[..., -1], alpha):
+                raise PreservationError("the result's alpha samples differ from the scan's.")

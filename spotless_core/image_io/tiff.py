@@ -1,8 +1,9 @@
-"""A TIFF or BigTIFF scan: read rows, write a patched copy, prove the copy.
+"""A TIFF, BigTIFF or DNG scan: read rows, write a patched copy, prove the copy.
 
-Comes in: a path. Goes out: a `ScanFile`. 8 and 16 bit grey, RGB, with alpha or infrared; strips and tiles, chunky and
-planar, either byte order; uncompressed, LZW, Deflate with or without predictor. The promise is the protocol's: outside
-the mask nothing changes, and what cannot be kept exactly is refused (header_tiff.py) before a decoder sees it.
+Comes in: a path. Goes out: a `ScanFile`. TIFF, BigTIFF, linear DNG; 8 and 16 bit and float; grey, RGB, CMYK, with alpha
+or infrared; strips and tiles, chunky and planar, either byte order; uncompressed, LZW, Deflate, Zstandard, LZMA,
+PackBits. The promise is the protocol's: outside the mask nothing changes, and what cannot be kept exactly is refused
+(header_tiff.py) before a decoder sees it. JPEG inside a TIFF is kept as decoded, if that is allowed.
 """
 
 from collections.abc import Sequence
@@ -10,18 +11,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from spotless_core.arrays.kinds import Mask, Samples, require_mask
+from spotless_core.errors import ScanError
 from spotless_core.image_io.header_tiff import check_header
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.scan_file import WriteReport
+from spotless_core.image_io.tiff_changes import SegmentChanges
 from spotless_core.image_io.tiff_compare import compare_files
 from spotless_core.image_io.tiff_patch import TiffPatch
-from spotless_core.image_io.tiff_segments import RowReader, SegmentCoder
+from spotless_core.image_io.tiff_rows import RowReader
+from spotless_core.image_io.tiff_segments import SegmentCoder
 from spotless_core.photo import Edit
 
 
 class TiffScan:
     """One open TIFF scan of at most `max_megapixels`; implements `ScanFile`.
+
+    `allow_transcode`: accept JPEG inside the TIFF; its repaired copy is written with Deflate.
 
     Raises:
         TruncatedScanError: the file ends before its data does.
@@ -30,11 +38,11 @@ class TiffScan:
         MissingInputError: no readable regular file is there.
     """
 
-    def __init__(self, path: Path, max_megapixels: float) -> None:
+    def __init__(self, path: Path, max_megapixels: float, *, allow_transcode: bool = False) -> None:
         self._max_megapixels = max_megapixels
         self._file = PositionalFile(path)
         try:
-            self._header = check_header(self._file, max_megapixels)
+            self._header = check_header(self._file, max_megapixels, allow_transcode=allow_transcode)
         except BaseException:
             self._file.close()
             raise
@@ -50,10 +58,14 @@ class TiffScan:
         """Decode rows [top, bottom) as a new (bottom-top)×width×color_channels array of the stored values.
 
         Raises:
-            ScanError: a strip or tile is damaged.
+            ScanError: a strip or tile is damaged, or a float sample is no number (NaN or infinite).
             ArrayContractError: rows outside the scan.
         """
-        return self._rows.read(top, bottom, range(self.info.color_channels))
+        rows = self._rows.read(top, bottom, range(self.info.color_channels))
+        if self.info.is_float and not np.isfinite(rows).all():
+            row = top + int(np.flatnonzero(~np.isfinite(rows).all(axis=(1, 2)))[0])
+            raise ScanError(f"row {row} has float samples that are no numbers. Export the scan with 16 bits.")
+        return rows
 
     def read_infrared_rows(self, top: int, bottom: int) -> Samples | None:
         """Decode rows of the infrared plane as (bottom-top)×width, or None where the scan has none.
@@ -82,7 +94,7 @@ class TiffScan:
             TruncatedScanError: the scan changed meanwhile.
             OutputError: the copy cannot be written.
         """
-        patch = TiffPatch(self._header, self._coder, edits)
+        patch = TiffPatch(self._header, self._coder, SegmentChanges(self.info, self._coder, edits))
         # A strip of the size of the frame must not be held twice.
         self._rows.forget()
         return patch.write(target)

@@ -2,20 +2,22 @@
 
 Comes in: the scan, the copy, the mask. Goes out: nothing, or a `PreservationError` at the first difference. Every byte
 outside touched segments and their two tables is compared; touched segments are decoded from both files and compared
-sample by sample, padding included; appended data may only be new segments and tables. Memory is bounded.
+sample by sample, padding included; appended data may only be new segments and tables; a directory that had to be
+edited must be exactly the edited one. Memory is bounded.
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from spotless_core.arrays.kinds import Mask
+from spotless_core.arrays.kinds import Mask, Samples
 from spotless_core.errors import PreservationError, SpotlessError
 from spotless_core.image_io.header_tiff import TiffHeader, check_header
 from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.tiff_changes import touched_segments
 from spotless_core.image_io.tiff_directories import Entry, Extent
+from spotless_core.image_io.tiff_directory_edit import DirectoryEdit
 from spotless_core.image_io.tiff_frame import Frame
-from spotless_core.image_io.tiff_patch import touched_segments
 from spotless_core.image_io.tiff_segments import SegmentCoder
 
 CHUNK_BYTES = 4 << 20
@@ -54,6 +56,10 @@ class _Comparison:
         self._mask = mask
         self._max_megapixels = max_megapixels
         self._touched = sorted({index for index, *_ in touched_segments(coder.frame, 0, 0, mask)})
+        if self._touched and coder.frame.layout.is_lossy:
+            # A single change transcodes all; a copy of the old length has none.
+            is_transcoded = copy.size != self._file.size
+            self._touched = list(range(len(coder.frame.offsets))) if is_transcoded else []
 
     def run(self) -> None:
         frame = self._coder.frame
@@ -64,10 +70,14 @@ class _Comparison:
             raise PreservationError(
                 f"the result is shorter than the scan: {self._copy.size} of {self._file.size} bytes."
             )
-        other = check_header(self._copy, self._max_megapixels)
+        other = check_header(self._copy, self._max_megapixels, allow_transcode=frame.layout.is_lossy)
         other_coder = SegmentCoder(self._copy, other.frame, other.structure.byte_order)
         self._compare_layout(other_coder.frame)
-        self._compare_bytes(self._allowed(other.frame))
+        allowed = self._allowed(other.frame)
+        edited = self._header.directory_edits if self._touched else ()
+        for edit in edited:
+            self._compare_directory(edit, allowed)
+        self._compare_bytes(sorted(allowed + [edit.directory.extent for edit in edited]))
         for index in self._touched:
             self._compare_segment(index, other_coder)
 
@@ -89,14 +99,14 @@ class _Comparison:
             raise PreservationError(f"strip or tile {int(np.flatnonzero(is_wrong)[0])} of the result lies wrongly.")
 
     def _allowed(self, other: Frame) -> list[Extent]:
-        """Return the extents of the scan's bytes that may differ in the result, sorted."""
+        """Return the extents of the scan's bytes that may differ in the result."""
         frame = self._coder.frame
         offsets, counts = frame.offsets[self._touched], frame.byte_counts[self._touched]
         allowed = list(zip(offsets.tolist(), (offsets + counts).tolist(), strict=True))
         if self._touched and frame.codec != "none":
             for old, new in ((frame.offset_entry, other.offset_entry), (frame.count_entry, other.count_entry)):
                 allowed += self._allowed_of_table(old, new)
-        return sorted(allowed)
+        return allowed
 
     def _allowed_of_table(self, old: Entry, new: Entry) -> list[Extent]:
         if (old.kind, old.value_position) == (new.kind, new.value_position):
@@ -107,6 +117,19 @@ class _Comparison:
         is_big = self._header.structure.is_big
         position = old.position
         return [(position + 2, position + 4), (position + (12 if is_big else 8), position + (20 if is_big else 12))]
+
+    def _compare_directory(self, edit: DirectoryEdit, allowed: list[Extent]) -> None:
+        """The directory must be as it was or as it is after the edit, but for the tables' own entries."""
+        start, end = edit.directory.extent
+        before, after = bytearray(self._file.read(start, end - start)), bytearray(self._copy.read(start, end - start))
+        wanted = bytearray(edit.apply(self._header.structure, bytes(before)))
+        for first, last in allowed:
+            if start <= first and last <= end:
+                for content in (before, after, wanted):
+                    content[first - start : last - start] = bytes(last - first)
+        is_old = after == before and not self._coder.frame.layout.is_lossy
+        if not is_old and after != wanted:
+            raise PreservationError(f"the tags of the directory at byte {start} of the result changed.")
 
     def _compare_bytes(self, allowed: list[Extent]) -> None:
         position = 0
@@ -122,13 +145,23 @@ class _Comparison:
             position = max(position, end)
 
     def _compare_segment(self, index: int, other: SegmentCoder) -> None:
+        first_row = 0
+        is_lossy = self._coder.frame.layout.is_lossy
+        results = iter([other.decode(index)]) if is_lossy else other.pieces(index)
+        for before, after in zip(self._coder.pieces(index), results, strict=True):
+            if before.shape != after.shape or before.dtype != after.dtype:
+                raise PreservationError(f"strip or tile {index} of the result has another size than the scan's.")
+            self._compare_samples(index, first_row, before, after)
+            first_row += len(before)
+
+    def _compare_samples(self, index: int, first_row: int, before: Samples, after: Samples) -> None:
+        """Compare the rows of a segment from `first_row` on, bit by bit."""
         frame = self._coder.frame
-        before, after = self._coder.decode(index), other.decode(index)
-        if before.shape != after.shape:
-            raise PreservationError(f"strip or tile {index} of the result has another size than the scan's.")
         plane, top, left = frame.place(index)
-        differs = before != after
-        part = self._mask[top : top + frame.segment_height, left : left + frame.segment_width]
+        top += first_row
+        bits = np.dtype(f"u{before.dtype.itemsize}")
+        differs = before.view(bits) != after.view(bits)
+        part = self._mask[top : top + len(before), left : left + frame.segment_width]
         if not frame.is_planar or plane < frame.color_channels:
             colors = 1 if frame.is_planar else frame.color_channels
             differs[: part.shape[0], : part.shape[1], :colors] &= ~part[:, :, None]

@@ -1,8 +1,8 @@
-"""The layout of one image of a TIFF: size, samples, codec, and where each strip or tile lies.
+"""The layout of one image of a TIFF: its size, and where each strip or tile lies.
 
-Comes in: a directory. Goes out: a `Frame`. The promise: a frame that is returned can be decoded and re-encoded exactly,
-all its segments lie in the file, and their sizes agree with the size it claims; everything else is refused with a
-sentence. Plain Python and table arithmetic, no decoder. Source: TIFF 6.0 sections 3 to 8, 13 to 15 and 18.
+Comes in: a directory. Goes out: a `Frame`. The promise: all segments of a frame that is returned lie in the file, and
+their sizes agree with the size it claims; everything else is refused with a sentence. Plain Python and table
+arithmetic, no decoder. Source: TIFF 6.0 sections 3 to 8 and 15.
 """
 
 import math
@@ -13,31 +13,28 @@ from numpy.typing import NDArray
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
 from spotless_core.image_io.tiff_directories import Directory, Entry, TiffStructure
+from spotless_core.image_io.tiff_samples import SampleLayout, read_sample_layout
+from spotless_core.image_io.tiff_tags import (
+    HEIGHT,
+    ROWS_PER_STRIP,
+    STRIP_BYTE_COUNTS,
+    STRIP_OFFSETS,
+    TILE_BYTE_COUNTS,
+    TILE_HEIGHT,
+    TILE_OFFSETS,
+    TILE_WIDTH,
+    WIDTH,
+)
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
-STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 273, 274, 277, 278, 279
-X_RESOLUTION, PLANAR, RESOLUTION_UNIT, PREDICTOR = 282, 284, 296, 317
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTE_COUNTS, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
-
-CODECS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate"}
-"""Compression tag values that can be decoded and written back exactly."""
-OTHER_CODECS = {
-    2: "CCITT", 3: "CCITT fax 3", 4: "CCITT fax 4", 6: "old JPEG", 7: "JPEG", 32773: "PackBits", 34712: "JPEG 2000",
-    34713: "Nikon raw", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
-    50002: "JPEG XL", 52546: "JPEG XL",
-}  # fmt: skip
-PHOTOMETRICS = {0: ("grey", 1), 1: ("grey", 1), 2: ("RGB", 3)}
-OTHER_PHOTOMETRICS = {
-    3: "palette colour", 4: "a transparency mask", 5: "CMYK", 6: "YCbCr", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB",
-    32803: "raw sensor data", 34892: "linear raw data",
-}  # fmt: skip
-MAX_EXTRA_SAMPLES = 2
-"""Alpha and infrared; nothing a scanner writes has more."""
-RATIO_CAPS = {"lzw": 1500, "deflate": 1100}
-"""Most bytes one stored byte can stand for: 12-bit codes of at most 4 kB strings; 258 bytes from 2 bits."""
+RATIO_CAPS = {"lzw": 1500, "deflate": 1100, "packbits": 64, "lzma": 14_000, "zstd": 33_000, "jpeg": 700}
+"""Most bytes one stored byte can stand for. LZW: 12-bit codes of at most 4 kB strings. Deflate: 258 bytes from 2 bits.
+PackBits: 128 from 2. LZMA: 273 bytes from about 0.16 bits. Zstandard: a block of 128 kB from 4. JPEG: 1536 bytes of an
+MCU of ten blocks from 20 bits."""
 RATIO_ALLOWANCE_BYTES = 64
-MAX_SEGMENT_BYTES = 1 << 31
-"""A larger compressed strip would have to be decoded whole in memory."""
+STREAMED_CODECS = frozenset({"none", "deflate", "lzma", "packbits", "lzw"})
+"""Codecs whose segments can be decoded and encoded piece by piece."""
+MAX_WHOLE_BYTES = 1 << 29
+"""Larger segments of the other codecs are refused: they are decoded whole in memory."""
 BLOCK_BYTES = 1 << 20
 """Uncompressed strips are read and patched in pieces of about this size."""
 
@@ -46,7 +43,7 @@ BLOCK_BYTES = 1 << 20
 class Frame:
     """One image of the file.
 
-    `samples`: per pixel, the colours first. `segment_width`, `segment_height`: of a full strip or tile, in pixels.
+    `layout`: what its pixels are. `segment_width`, `segment_height`: of a full strip or tile, in pixels.
     `across`, `down`: segments per row and column of one plane; planes follow each other in the tables. `offsets`,
     `byte_counts`: int64, one per segment. `offset_entry`, `count_entry`: the tags that hold them in the file.
     """
@@ -54,15 +51,8 @@ class Frame:
     directory: Directory
     width: int
     height: int
-    samples: int
-    bits: int
-    photometric: int
-    codec: str
-    compression: int
-    has_predictor: bool
-    is_planar: bool
+    layout: SampleLayout
     is_tiled: bool
-    extra_samples: tuple[int, ...] | None
     segment_width: int
     segment_height: int
     across: int
@@ -73,9 +63,24 @@ class Frame:
     count_entry: Entry
 
     @property
+    def codec(self) -> str:
+        """Name of the codec."""
+        return self.layout.codec
+
+    @property
+    def samples(self) -> int:
+        """Samples per pixel, the colours first."""
+        return self.layout.samples
+
+    @property
     def color_channels(self) -> int:
-        """1 (grey) or 3 (RGB)."""
-        return PHOTOMETRICS[self.photometric][1]
+        """1 (grey), 3 (RGB) or 4 (CMYK)."""
+        return self.layout.color_channels
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether each sample has a plane of its own."""
+        return self.layout.is_planar
 
     @property
     def planes(self) -> int:
@@ -90,7 +95,7 @@ class Frame:
     @property
     def row_bytes(self) -> int:
         """Decoded bytes of one row of a segment."""
-        return self.segment_width * self.segment_samples * self.bits // 8
+        return self.segment_width * self.segment_samples * self.layout.bits // 8
 
     def segment_rows(self, index: int) -> int:
         """Rows stored in segment `index`; the last strip may be shorter, tiles are always full."""
@@ -127,21 +132,14 @@ def read_frame(structure: TiffStructure, directory: Directory, max_megapixels: f
             f"{width}×{height} pixels, {megapixels:.0f} megapixels; at most {max_megapixels:.0f} accepted. "
             "Raise max_megapixels if the scan is meant to be that large."
         )
-    photometric, samples, extra_samples = _color_layout(structure, directory)
-    bits = _sample_bits(structure, directory, samples)
-    compression, has_predictor = _codec(structure, directory)
-    planar = structure.integer(directory, PLANAR, 1)
-    if planar not in {1, 2}:
-        raise ScanError(f"PlanarConfiguration {planar}; 1 or 2 expected. Export the scan again.")
-    is_planar = planar == 2 and samples > 1
+    layout = read_sample_layout(structure, directory)
     is_tiled = TILE_OFFSETS in directory.entries
     segment_width, segment_height = _segment_size(structure, directory, width, height, is_tiled=is_tiled)
     across, down = -(-width // segment_width), -(-height // segment_height)
-    expected = across * down * (samples if is_planar else 1)
+    expected = across * down * (layout.samples if layout.is_planar else 1)
     offset_entry, count_entry = _table_entries(directory, expected, is_tiled=is_tiled)
     frame = Frame(
-        directory, width, height, samples, bits, photometric, CODECS[compression], compression, has_predictor,
-        is_planar, is_tiled, extra_samples, segment_width, segment_height, across, down,
+        directory, width, height, layout, is_tiled, segment_width, segment_height, across, down,
         structure.table(offset_entry), structure.table(count_entry), offset_entry, count_entry,
     )  # fmt: skip
     _check_segments(frame, structure.file.size)
@@ -175,63 +173,6 @@ def split_strips(frame: Frame) -> Frame:
     starts = frame.offsets.reshape(frame.planes, frame.down)[:, strips] + inside
     counts = np.broadcast_to(heights * frame.row_bytes, starts.shape)
     return replace(frame, segment_height=block, down=down, offsets=starts.ravel(), byte_counts=counts.ravel())
-
-
-def _color_layout(structure: TiffStructure, directory: Directory) -> tuple[int, int, tuple[int, ...] | None]:
-    if PHOTOMETRIC not in directory.entries:
-        raise UnsupportedScanError("the file does not say if it is grey or RGB. Export it as grey or RGB TIFF.")
-    photometric = structure.integer(directory, PHOTOMETRIC, 0)
-    if photometric not in PHOTOMETRICS:
-        name = OTHER_PHOTOMETRICS.get(photometric, f"colour model {photometric}")
-        raise UnsupportedScanError(f"the image is {name}; grey or RGB expected. Export it as RGB.")
-    name, colors = PHOTOMETRICS[photometric]
-    samples = structure.integer(directory, SAMPLES, 1)
-    if not colors <= samples <= colors + MAX_EXTRA_SAMPLES:
-        raise UnsupportedScanError(
-            f"{name} with {samples} samples per pixel; {colors} to {colors + MAX_EXTRA_SAMPLES} expected. "
-            "Export it as grey or RGB TIFF."
-        )
-    extra_samples = structure.integers(directory, EXTRA_SAMPLES)
-    if extra_samples is not None and len(extra_samples) != samples - colors:
-        raise UnsupportedScanError(
-            f"{samples} samples per pixel, but {len(extra_samples)} of them are declared extra to {name}. "
-            "Export the scan again."
-        )
-    return photometric, samples, extra_samples
-
-
-def _sample_bits(structure: TiffStructure, directory: Directory, samples: int) -> int:
-    bits = structure.integers(directory, BITS) or (1,)
-    if len(bits) not in {1, samples} or set(bits) not in ({8}, {16}):
-        found = "/".join(str(value) for value in bits[:8])
-        raise UnsupportedScanError(f"{found} bits per sample; 8 or 16 expected. Export it with 8 or 16 bits.")
-    formats = structure.integers(directory, SAMPLE_FORMAT) or (1,)
-    # 4 = undefined, which readers take for unsigned whole numbers.
-    if not set(formats) <= {1, 4}:
-        raise UnsupportedScanError(
-            "the samples are signed, float or complex; unsigned whole numbers expected. Export it with 8 or 16 bits."
-        )
-    return bits[0]
-
-
-def _codec(structure: TiffStructure, directory: Directory) -> tuple[int, bool]:
-    compression = structure.integer(directory, COMPRESSION, 1)
-    if compression not in CODECS:
-        name = OTHER_CODECS.get(compression, f"codec {compression}")
-        raise UnsupportedScanError(
-            f"compressed with {name}; no compression, LZW or Deflate (ZIP) expected. Export it with one of these."
-        )
-    predictor = structure.integer(directory, PREDICTOR, 1)
-    if predictor not in {1, 2} or (predictor == 2 and compression == 1):
-        raise UnsupportedScanError(
-            f"predictor {predictor} with {CODECS[compression]} compression; none, or predictor 2 with LZW or Deflate, "
-            "expected. Export it again."
-        )
-    if structure.integer(directory, FILL_ORDER, 1) != 1:
-        raise UnsupportedScanError(
-            "the bits are stored in reverse (FillOrder 2); FillOrder 1 expected. Export it again."
-        )
-    return compression, predictor == 2
 
 
 def _segment_size(
@@ -285,10 +226,10 @@ def _check_segments(frame: Frame, file_bytes: int) -> None:
     if frame.codec == "none":
         too_small = counts < needed
     else:
-        if full > MAX_SEGMENT_BYTES:
+        if frame.codec not in STREAMED_CODECS and full > MAX_WHOLE_BYTES:
             raise UnsupportedScanError(
-                f"one compressed strip or tile of {math.ceil(full / 1e6)} MB; at most {MAX_SEGMENT_BYTES // 10**6} MB "
-                "expected. Save it with smaller strips, or without compression."
+                f"one strip or tile of {math.ceil(full / 1e6)} MB compressed with {frame.codec}; at most "
+                f"{MAX_WHOLE_BYTES // 10**6} MB expected. Save it with smaller strips, or with Deflate (ZIP)."
             )
         too_small = counts < needed // RATIO_CAPS[frame.codec] - RATIO_ALLOWANCE_BYTES
     if too_small.any():

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 from spotless_core.errors import UnsupportedScanError
 from spotless_core.image_io.tiff_directories import Directory, TiffStructure
-from spotless_core.image_io.tiff_frame import HEIGHT, PHOTOMETRIC, SAMPLES, WIDTH, image_size
+from spotless_core.image_io.tiff_frame import image_size
+from spotless_core.image_io.tiff_tags import BITS, HEIGHT, NEW_SUBFILE_TYPE, OLD_SUBFILE_TYPE, SAMPLES, WIDTH
 
-NEW_SUBFILE_TYPE, OLD_SUBFILE_TYPE, DNG_VERSION = 254, 255, 50706
-REDUCED, MASK = 1, 4
+REDUCED, MASK, DEPTH_MAP = 1, 4, 8
+"""Bits of NewSubfileType; the last is DNG's."""
 OLD_REDUCED = 2
+INFRARED_BITS = 16
+"""An unmarked infrared page is as deep as scanners store the plane."""
 RIVAL_AREA = 0.25
 """An unmarked page of at least this part of the scan's area is no thumbnail but a second picture."""
 
@@ -26,9 +29,10 @@ class Page:
     width: int
     height: int
     samples: int
-    photometric: int
+    bits: int
     is_reduced: bool
     is_mask: bool
+    is_depth_map: bool
 
     @property
     def area(self) -> int:
@@ -52,23 +56,22 @@ def list_pages(structure: TiffStructure) -> list[Page]:
                 width,
                 height,
                 structure.integer(directory, SAMPLES, 1),
-                structure.integer(directory, PHOTOMETRIC, -1),
+                structure.integer(directory, BITS, 1),
                 is_reduced=bool(kind & REDUCED) or old_kind == OLD_REDUCED,
                 is_mask=bool(kind & MASK),
+                is_depth_map=bool(kind & DEPTH_MAP),
             )
         )
     return pages
 
 
-def choose_primary(structure: TiffStructure, pages: list[Page]) -> Page:
+def choose_primary(pages: list[Page]) -> Page:
     """Return the page that is the scan: the largest one that is neither a reduced preview nor a mask.
 
     Raises:
-        UnsupportedScanError: there is none, there are several, or the file is a DNG.
+        UnsupportedScanError: there is none, or there are several.
     """
-    if any(DNG_VERSION in directory.entries for directory in structure.pages):
-        raise UnsupportedScanError("a DNG raw file; a TIFF expected. Export the scan as TIFF.")
-    candidates = [page for page in pages if not page.is_reduced and not page.is_mask]
+    candidates = [page for page in pages if not (page.is_reduced or page.is_mask or page.is_depth_map)]
     if not candidates:
         raise UnsupportedScanError("no full-size image in the TIFF, only previews or masks. Export the scan as TIFF.")
     primary = max(candidates, key=lambda page: (page.area, page.samples))
@@ -92,13 +95,15 @@ def choose_primary(structure: TiffStructure, pages: list[Page]) -> Page:
 
 
 def unmarked_companions(primary: Page, pages: list[Page]) -> list[Page]:
-    """Return the unmarked grey pages of exactly the size of a colour scan; a single one may be its infrared plane."""
+    """Return the unmarked 16-bit grey pages of a colour scan's exact size; a single one may be its infrared plane."""
     return [
         page
         for page in pages
         if page is not primary
         and not page.is_reduced
         and not page.is_mask
+        and not page.is_depth_map
         and page.samples == 1 < primary.samples
+        and page.bits == INFRARED_BITS
         and (page.width, page.height) == (primary.width, primary.height)
     ]

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from spotless_core.arrays.kinds import Box, Mask, Samples, require_mask
+from spotless_core.arrays.pieces import Pieces, trace_mask
+from spotless_core.arrays.windows import SampleWindows
 from spotless_core.errors import ArrayContractError, ScanError
 
 SIZE_CLASSES_PX = (64, 128, 256, 512)
@@ -57,7 +58,7 @@ class Region:
 
 
 class _Group(NamedTuple):
-    """Defects that go into one crop: their labels, their common box, and the clean pixels wanted around it."""
+    """Defects that go into one crop: their numbers, their common box, and the clean pixels wanted around it."""
 
     members: tuple[int, ...]
     box: Box
@@ -79,20 +80,17 @@ def find_regions(mask: Mask, context_px: int) -> list[Region]:
         raise ArrayContractError(f"find_regions: context_px = {context_px}; zero or more expected.")
     if mask.size and mask.all():
         raise ScanError("The mask covers every pixel; nothing is left to repair from. Give a mask of the defects only.")
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    pieces = trace_mask(mask)
     longest = max(SIZE_CLASSES_PX[-1] - 2 * context_px, MIN_PIECE_PX)
     small: list[_Group] = []
     regions: list[Region] = []
-    for label, (left, top, width, height, area) in enumerate(stats.tolist()[1:], start=1):
-        box = (top, left, top + height, left + width)
-        if max(width, height) <= longest:
-            small.append(_Group((label,), box, _context(box, area, context_px)))
+    for index, (box, area) in enumerate(zip(pieces.boxes, pieces.areas.tolist(), strict=True)):
+        if max(box[2] - box[0], box[3] - box[1]) <= longest:
+            small.append(_Group((index,), box, _context(box, area, context_px)))
         else:
-            regions += [
-                _region(mask, labels, _Group((label,), piece, context_px))
-                for piece in _pieces(labels, label, box, longest)
-            ]
-    regions += [_region(mask, labels, group) for group in _merge(small)]
+            cells = _cells(pieces, index, longest)
+            regions += [_region(mask, pieces, _Group((index,), cell, context_px)) for cell in cells]
+    regions += [_region(mask, pieces, group) for group in _merge(small)]
     return sorted(regions, key=lambda region: region.own_box)
 
 
@@ -107,7 +105,7 @@ def batches(regions: Sequence[Region]) -> Iterator[list[Region]]:
             yield group[start : start + step]
 
 
-def cut_samples(frame: Samples, window: Box) -> Samples:
+def cut_samples(frame: SampleWindows, window: Box) -> Samples:
     """Return a copy of `frame` (H×W×C) in `window`; what sticks out is the frame reflected at its border."""
     top, left, bottom, right = window
     height, width = frame.shape[:2]
@@ -117,7 +115,8 @@ def cut_samples(frame: Samples, window: Box) -> Samples:
         return frame[top:bottom, left:right].copy()
     row_index = np.arange(top, bottom) if rows is None else rows
     column_index = np.arange(left, right) if columns is None else columns
-    return frame[row_index[:, None], column_index[None, :]]
+    seen = frame[row_index.min() : row_index.max() + 1, column_index.min() : column_index.max() + 1]
+    return seen[row_index[:, None] - row_index.min(), column_index[None, :] - column_index.min()]
 
 
 def cut_mask(mask: Mask, window: Box) -> Mask:
@@ -137,23 +136,15 @@ def _reflected(start: int, stop: int, length: int) -> np.ndarray[tuple[int], np.
     return np.minimum(folded, period - folded)
 
 
-def _pieces(labels: np.ndarray[tuple[int, int], np.dtype[np.int32]], label: int, box: Box, side: int) -> list[Box]:
+def _cells(pieces: Pieces, index: int, side: int) -> list[Box]:
     """Cut one long defect on a lattice of `side`; return the tight boxes of the cells it is in."""
-    pieces: list[Box] = []
-    for top in range(box[0], box[2], side):
-        for left in range(box[1], box[3], side):
-            bottom, right = min(top + side, box[2]), min(left + side, box[3])
-            rows, columns = np.nonzero(labels[top:bottom, left:right] == label)
-            if rows.size:
-                pieces.append(
-                    (
-                        top + int(rows.min()),
-                        left + int(columns.min()),
-                        top + int(rows.max()) + 1,
-                        left + int(columns.max()) + 1,
-                    )
-                )
-    return pieces
+    top, left, bottom, right = pieces.boxes[index]
+    lattice = ((row, column) for row in range(top, bottom, side) for column in range(left, right, side))
+    found = (
+        pieces.box_within(index, (row, column, min(row + side, bottom), min(column + side, right)))
+        for row, column in lattice
+    )
+    return [cell for cell in found if cell is not None]
 
 
 def _context(box: Box, area: int, context_px: int) -> int:
@@ -201,14 +192,9 @@ def _side(group: _Group) -> int:
     return -(-needed // SIZE_CLASSES_PX[0]) * SIZE_CLASSES_PX[0]
 
 
-def _region(
-    mask: Mask,
-    labels: np.ndarray[tuple[int, int], np.dtype[np.int32]],
-    group: _Group,
-) -> Region:
-    box, members = group.box, group.members
-    inside = labels[box[0] : box[2], box[1] : box[3]]
-    own = inside == members[0] if len(members) == 1 else np.isin(inside, members)
+def _region(mask: Mask, pieces: Pieces, group: _Group) -> Region:
+    box = group.box
+    own = pieces.cut(group.members, box)
     side = _side(group)
     window = _window(box, side, mask.shape)
     while _clean_fraction(mask, window) < MIN_CLEAN_FRACTION and side < 2 * max(mask.shape):

@@ -1,6 +1,6 @@
 """The whole repair of one frame: regions, fill, grain, back to stored samples.
 
-In: the frame as stored, the mask, a method. Out: edits that together cover exactly the mask, and what filled each. Only
+In: windows of the frame as stored, the mask, a method. Out: edits that together cover exactly the mask, and what filled each. Only
 crops around the defects are touched, so time and memory follow the damage, not the frame. Values are rounded, never
 truncated, at the scan's own depth. Same inputs and same seed give the same edits; if the time allowed is not enough,
 there are none at all.
@@ -10,13 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final, cast
 
 import numpy as np
 
 from spotless_core.arrays.composite import composite
 from spotless_core.arrays.grain import put_grain_back
 from spotless_core.arrays.grain_measure import FilmGrain, measure_frame_grain
-from spotless_core.arrays.kinds import FloatImage, Mask, Samples, require_mask
+from spotless_core.arrays.kinds import FloatImage, Mask, Samples, SampleType, require_mask
+from spotless_core.arrays.windows import SampleWindows
 from spotless_core.errors import ArrayContractError
 from spotless_core.inpainting.inpainter import Crop, Inpainter
 from spotless_core.inpainting.regions import Region, batches, cut_mask, cut_samples, find_regions
@@ -24,6 +26,8 @@ from spotless_core.inpainting.tiers import NamedFill, fill_named
 from spotless_core.options import InpaintOptions
 from spotless_core.photo import Edit
 from spotless_core.receipt import Defect
+
+SAMPLE_TYPES: Final = (np.uint8, np.uint16, np.float16, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +53,32 @@ class RepairResult:
 
 
 def repair_frame(
-    frame: Samples,
-    full_scale: int,
+    frame: SampleWindows,
+    full_scale: float,
     mask: Mask,
     inpainter: Inpainter,
     options: InpaintOptions,
     *,
     seed: int,
-    value_max: int | None = None,
+    value_max: float | None = None,
     on_progress: Callable[[float], None] = lambda _fraction: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> RepairResult:
     """Fill every masked pixel of `frame` and return what to write.
 
-    `frame`: H×W×C uint8 or uint16, C = 1 or 3, read only. `full_scale`: 255 or 65535. `mask`: H×W bool, read only.
-    `seed`: of the grain. `value_max`: the largest value the frame uses (14 bits in 16: 16383);
-    no fill exceeds it. `on_progress` gets the fraction done, in (0, 1], after each batch. `clock`: seconds, for
+    `frame`: windows of H×W×C, C = 1, 3 or 4, uint8, uint16, float16 or float32. `full_scale`: 255 or 65535, 1.0 for
+    float, which is written from 0 to 1 without rounding. `mask`: H×W bool, read only. `seed`: of the grain.
+    `value_max`: the largest value the frame uses (14 bits in 16: 16383); no fill exceeds it. `on_progress` gets the fraction done, in (0, 1], after each batch. `clock`: seconds, for
     `options.max_seconds`, looked at between batches.
 
     Raises:
         ArrayContractError: wrong shapes or dtypes.
         ScanError: the mask covers every pixel.
     """
-    if frame.ndim != 3 or frame.shape[2] not in {1, 3} or frame.dtype not in (np.uint8, np.uint16):
-        message = f"repair_frame: frame {frame.dtype} {frame.shape}; uint8 or uint16 H×W×1 or H×W×3 expected."
-        raise ArrayContractError(message)
+    if len(frame.shape) != 3 or frame.shape[2] not in {1, 3, 4} or frame.dtype not in SAMPLE_TYPES:
+        raise ArrayContractError(
+            f"repair_frame: frame {frame.dtype} {frame.shape}; 8 or 16 bits or float, H×W×1, H×W×3 or H×W×4 expected."
+        )
     require_mask(mask, (frame.shape[0], frame.shape[1]))
     ceiling = full_scale if value_max is None else min(value_max, full_scale)
     regions = find_regions(mask, options.context_px)
@@ -91,7 +96,7 @@ def repair_frame(
         fills = fill_named(inpainter, crops, [region.box_in_window for region in batch])
         for region, crop, fill in zip(batch, crops, fills, strict=True):
             repaired = _finish(region, crop, fill, film, seed, with_grain=options.grain)
-            samples = np.clip(np.rint(repaired * np.float32(full_scale)), 0, ceiling).astype(frame.dtype)
+            samples = _stored(repaired, full_scale, ceiling, frame.dtype)
             edits.append(Edit(top=region.own_box[0], left=region.own_box[1], samples=samples, mask=region.own))
             methods.append(fill.method)
             if fill.fault:
@@ -120,7 +125,15 @@ def name_methods(defects: tuple[Defect, ...], repaired: RepairResult, shape: tup
     return tuple(named)
 
 
-def _crop(frame: Samples, full_scale: int, mask: Mask, region: Region) -> Crop:
+def _stored(image: FloatImage, full_scale: float, ceiling: float, dtype: np.dtype[SampleType]) -> Samples:
+    """Return `image` (float32 in [0, 1]) as the scan stores it: whole numbers rounded, float as it is."""
+    values = image * np.float32(full_scale)
+    if dtype.kind == "u":
+        values = np.rint(values)
+    return cast("Samples", np.clip(values, 0, ceiling).astype(dtype))
+
+
+def _crop(frame: SampleWindows, full_scale: float, mask: Mask, region: Region) -> Crop:
     image = cut_samples(frame, region.window).astype(np.float32) / np.float32(full_scale)
     return Crop(image=image, mask=cut_mask(mask, region.window))
 

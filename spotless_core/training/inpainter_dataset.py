@@ -107,7 +107,7 @@ class HoleBatches(Dataset[HoleBatch]):
         veil_share: float | None = None,
     ) -> None:
         self.photos, self.run, self.seed = photos, run, seed
-        self.veil_share = run.veil_share if veil_share is None else veil_share
+        self.veil_share = run.veil_share * run.veil if veil_share is None else veil_share
         self.grains = GrainBank(np.random.default_rng((seed, 0)))
         self.banks = SpriteBanks(real, seed)
 
@@ -124,7 +124,7 @@ class HoleBatches(Dataset[HoleBatch]):
             is_shown = bool(rng.random() < self.veil_share)
             drawn.append(crop)
             ready.append(self._prepared(crop, show_veil=is_shown))
-            targets.append(ready[-1].from_film(crop.wanted(is_shown=is_shown and self.run.veil)))
+            targets.append(ready[-1].from_film(crop.wanted(is_shown=is_shown)))
         return HoleBatch(
             _stacked([each.inputs for each in ready]),
             _stacked(targets),

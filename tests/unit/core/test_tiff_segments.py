@@ -16,7 +16,8 @@ from spotless_core.image_io import tiff_frame
 from spotless_core.image_io.header_tiff import check_header
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.tiff import TiffScan
-from spotless_core.image_io.tiff_segments import RowReader, SegmentCoder
+from spotless_core.image_io.tiff_rows import RowReader
+from spotless_core.image_io.tiff_segments import SegmentCoder
 from spotless_core.photo import Edit
 
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotless_core.errors import ArrayContractError
 from spotless_core.tiling.blend import TileBlender, window
 from spotless_core.tiling.grid import tile_boxes, tile_starts
 
@@ -24,11 +25,26 @@ def test_tiles_cover_every_pixel_and_stay_inside(length: int, tile: int, stride:
 def test_blending_tiles_of_a_picture_gives_the_picture_back(height: int, width: int, tile: int, stride: int) -> None:
     picture = np.random.default_rng(height).random((height, width), np.float32)
     blender = TileBlender(height, width, min(tile, height), min(tile, width), stride)
+    bands, taken = [], 0
 
     for box in tile_boxes(height, width, min(tile, height), min(tile, width), stride):
+        if box[0] > taken:
+            bands.append(blender.take(box[0]))
+            taken = box[0]
         blender.add(box, picture[box[0] : box[2], box[1] : box[3]])
+    bands.append(blender.take(height))
 
-    assert np.abs(blender.result() - picture).max() < 1e-5
+    assert np.abs(np.concatenate(bands) - picture).max() < 1e-5
+
+
+def test_a_tile_on_rows_that_were_given_out_is_our_own_mistake() -> None:
+    blender = TileBlender(40, 20, 20, 20, 10)
+    tile = np.ones((20, 20), np.float32)
+    blender.add((0, 0, 20, 20), tile)
+    blender.take(10)
+
+    with pytest.raises(ArrayContractError, match="rows 0 to 20"):
+        blender.add((0, 0, 20, 20), tile)
 
 
 def test_window_weights_are_smooth_symmetric_and_never_zero() -> None:

@@ -1,13 +1,16 @@
 """One job's way through the parent, with a supervisor that is played by the test."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from fake_workers import FakeRestorer, write_fake_scan
+from fake_workers import FakeRestorer, check_fake_header, write_fake_scan
 
 from spotless_core.options import RestoreOptions
+from spotlessd.companion_copy import Copier
+from spotlessd.company import Company
 from spotlessd.database import Database
 from spotlessd.dispatch import RECHECK_SECONDS, Dispatcher, DispatchSettings
 from spotlessd.engine import LocalEngine
@@ -17,6 +20,7 @@ from spotlessd.ledger import Ledger
 from spotlessd.messages import Failed, Finished, WorkOrder
 from spotlessd.reconcile import found_scans
 from spotlessd.roots import MARKER_NAME, NameRules, Root
+from spotlessd.settle import Settler
 from spotlessd.supervisor import Event, StartTrouble, WorkerLost, WorkerState
 
 
@@ -121,6 +125,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
             supervisor,  # type: ignore[arg-type]  # played by the test
             {"scans": root},
             DispatchSettings("dark", RestoreOptions(), reserve_bytes=1000),
+            Company(
+                ledger,
+                engine,
+                Settler(30.0),
+                check=check_fake_header,
+                settle_seconds=lambda _: 5.0,
+                patience_seconds=30.0,
+                clock=time.time,
+            ),
+            Copier(lambda _: (1, 1), lambda: None),
             free_bytes=lambda _: free[0],
         )
         yield Bench(root, ledger, engine, supervisor, dispatcher, free, wall)

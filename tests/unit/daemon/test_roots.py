@@ -68,9 +68,8 @@ def test_a_candidate_is_what_stat_says(root: Root) -> None:
         "a.crdownload",
         "Thumbs.db",
         "notes.txt",
-        "a_IR.tif",
-        "a_ir.TIFF",
-        "a-IR.tif",
+        "a.xmp.tmp",
+        "._a_IR.tif",
         "@eaDir/a.tif",
         "#recycle/a.tif",
         "__MACOSX/a.tif",
@@ -84,6 +83,16 @@ def test_what_is_no_scan_is_left_out(root: Root, rel: str) -> None:
     (root.input / rel).write_bytes(b"x")
 
     assert names(root) == []
+
+
+@pytest.mark.parametrize("name", ["a_IR.tif", "a-ir.TIFF", "a_ir_Valid.tif", "a.XMP", "a.tif.xmp"])
+def test_what_belongs_to_a_scan_is_found_and_is_no_scan(root: Root, name: str) -> None:
+    (root.input / name).write_bytes(b"x")
+
+    (candidate,) = root.scan()
+
+    assert candidate.companion is not None
+    assert not root.rules.allows(name)
 
 
 def test_configured_patterns_are_left_out_too() -> None:

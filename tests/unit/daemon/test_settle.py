@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotlessd.roots import Candidate
-from spotlessd.settle import CLOSED_SECONDS, LONGEST_PAUSE_SECONDS, Settler
+from spotlessd.settle import LONGEST_PAUSE_SECONDS, Settler
 
 SETTLE = 5.0
 INCOMPLETE = 300.0
@@ -60,25 +60,6 @@ def test_time_alone_settles_nothing_without_another_look(settler: Settler) -> No
     settler.observe(SCAN, 0, SETTLE)
 
     assert settler.settled(1000) == []
-
-
-def test_a_closed_hint_shortens_the_wait_and_does_not_replace_it(settler: Settler) -> None:
-    settler.observe(SCAN, 0, SETTLE, hint_closed=True)
-    at_once = settler.settled(0)
-    settler.observe(SCAN, CLOSED_SECONDS, SETTLE)
-
-    assert at_once == []
-    assert settler.settled(CLOSED_SECONDS) == [SCAN]
-
-
-def test_a_change_after_the_closed_hint_takes_the_whole_wait(settler: Settler) -> None:
-    settler.observe(SCAN, 0, SETTLE, hint_closed=True)
-    grown = replace(SCAN, size=200)
-    settler.observe(grown, 0.5, SETTLE)
-    settler.observe(grown, CLOSED_SECONDS, SETTLE)
-
-    assert settler.settled(CLOSED_SECONDS) == []
-    assert settler.next_deadline(CLOSED_SECONDS) == 0.5 + SETTLE
 
 
 def test_a_file_written_over_after_it_was_handed_over_is_handed_over_again(settler: Settler) -> None:
@@ -229,7 +210,6 @@ LOOKS = st.lists(
     st.tuples(
         st.sampled_from([0.1, 0.5, 1.0, 2.0, 4.9, 5.0, 7.0, 400.0]),  # seconds since the look before
         st.sampled_from(["same", "size", "mtime", "inode", "gone"]),
-        st.booleans(),  # a closed hint
         st.sampled_from(["", "incomplete", "busy", "zeros"]),  # what a check reports if it is handed over
     ),
     max_size=60,
@@ -239,27 +219,26 @@ LOOKS = st.lists(
 @settings(deadline=None)  # a busy machine is no failure
 @given(LOOKS)
 def test_no_file_is_ever_handed_over_within_the_window_after_a_change(
-    looks: list[tuple[float, str, bool, str]],
+    looks: list[tuple[float, str, str]],
 ) -> None:
     settler = Settler(INCOMPLETE)
-    now, changed_at, hint_since_change = 0.0, 0.0, False
+    now, changed_at = 0.0, 0.0
     file = SCAN
-    for step, (pause, what, hint, report) in enumerate(looks):
+    for step, (pause, what, report) in enumerate(looks):
         now += pause
         if what == "gone":
             settler.forget_missing("scans", set())
-            changed_at, hint_since_change = now, False
+            changed_at = now
         elif what != "same":
             file = changed_in(file, what, 1000 + step)
-            changed_at, hint_since_change = now, False
+            changed_at = now
         if step == 0:
             changed_at = now
-        hint_since_change |= hint
-        settler.observe(file, now, SETTLE, hint_closed=hint)
+        settler.observe(file, now, SETTLE)
 
         for candidate in settler.settled(now):
             assert candidate == file
-            assert now - changed_at >= (CLOSED_SECONDS if hint_since_change else SETTLE) - 1e-9
+            assert now - changed_at >= SETTLE - 1e-9
             if report == "incomplete":
                 settler.report_incomplete(candidate, "short", now)
             elif report == "busy":
@@ -270,15 +249,15 @@ def test_no_file_is_ever_handed_over_within_the_window_after_a_change(
 
 @settings(deadline=None)  # a busy machine is no failure
 @given(LOOKS)
-def test_every_file_that_rests_is_handed_over_in_the_end(looks: list[tuple[float, str, bool, str]]) -> None:
+def test_every_file_that_rests_is_handed_over_in_the_end(looks: list[tuple[float, str, str]]) -> None:
     settler = Settler(INCOMPLETE)
     now, file, was_handed_over = 0.0, SCAN, False
-    for step, (pause, what, hint, _) in enumerate(looks):
+    for step, (pause, what, _) in enumerate(looks):
         now += pause
         changed = replace(file, size=1000 + step) if what == "size" else file
         was_handed_over = was_handed_over and changed == file
         file = changed
-        settler.observe(file, now, SETTLE, hint_closed=hint)
+        settler.observe(file, now, SETTLE)
         was_handed_over |= settler.settled(now) == [file]
     for _ in range(2):
         now = settler.next_deadline(now) or now

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fake_workers import load_dead, load_fake, load_never, write_fake_scan
+from fake_workers import HOG_MB, load_dead, load_fake, load_never, write_fake_scan
 
 from spotless_core.options import RestoreOptions
-from spotlessd.errors import WorkerDiedError, WorkerStalledError
+from spotlessd import supervisor as supervisor_module
+from spotlessd.errors import WorkerDiedError, WorkerStalledError, WorkerTooLargeError
 from spotlessd.messages import Failed, Finished, Ready, WorkerSetup, WorkOrder
 from spotlessd.supervisor import Event, Limits, StartTrouble, Supervisor, WorkerLost, WorkerState
 from spotlessd.worker import Loader
@@ -177,6 +178,55 @@ def test_a_child_above_its_memory_limit_is_replaced(make: Make) -> None:
     supervisor = start(make(max_memory_mb=1.0))
 
     assert supervisor.recycle_if_worn(time.monotonic())
+
+
+def test_a_child_that_takes_too_much_memory_within_a_job_is_killed_and_the_job_blamed(
+    make: Make, tmp_path: Path
+) -> None:
+    supervisor = start(make(max_memory_mb=HOG_MB - 100.0))
+    pid = supervisor.pid
+    assert pid is not None
+    given = order(tmp_path, "hog.tif")
+
+    supervisor.submit(given, time.monotonic())
+    lost = wait_for(supervisor, WorkerLost)
+
+    assert isinstance(lost, WorkerLost)
+    assert lost.order == given
+    assert isinstance(lost.error, WorkerTooLargeError)
+    assert f"more than the {HOG_MB - 100} MB" in str(lost.error)
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_child_below_its_memory_limit_finishes_its_job(make: Make, tmp_path: Path) -> None:
+    supervisor = start(make(max_memory_mb=HOG_MB - 100.0))
+
+    supervisor.submit(order(tmp_path), time.monotonic())
+
+    assert isinstance(wait_for(supervisor, Finished), Finished)
+
+
+def test_without_a_limit_a_job_may_take_nine_tenths_of_the_memory(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "MEMORY_FRACTION", 1e6 * (HOG_MB - 100) / psutil.virtual_memory().total)
+    supervisor = start(make())
+
+    supervisor.submit(order(tmp_path, "hog.tif"), time.monotonic())
+    lost = wait_for(supervisor, WorkerLost)
+
+    assert isinstance(lost, WorkerLost)
+    assert isinstance(lost.error, WorkerTooLargeError)
+
+
+def test_a_child_that_reads_where_nothing_is_is_blamed_on_its_job(make: Make, tmp_path: Path) -> None:
+    supervisor = start(make())
+
+    supervisor.submit(order(tmp_path, "segfault.tif"), time.monotonic())
+    lost = wait_for(supervisor, WorkerLost)
+
+    assert isinstance(lost, WorkerLost)
+    assert "SIGSEGV" in str(lost.error)
 
 
 def test_an_idle_child_ends_when_asked(make: Make) -> None:
