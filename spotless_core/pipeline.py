@@ -118,7 +118,7 @@ def restore_photo(
     with open_scan(source, options.max_megapixels) as scan, ScratchSpace(outputs.image.parent) as space:
         info = scan.info
         digest = _sha256(source, lambda: on_step("decode", 0.0))
-        frame = decode_frame(scan, space, lambda done: on_step("decode", done))
+        frame = decode_frame(scan, space, _share(on_step, "decode", 0, 1))
         encoding = sense_encoding(frame, info.bits, is_min_white=info.is_min_white)
         um_per_px, scale_note = micrometres_per_pixel(info, options.film_format)
         watch.lap("decode")
@@ -142,7 +142,7 @@ def restore_photo(
                 options.inpaint if given_mask is None else replace(options.inpaint, max_seconds=0.0),
                 seed=int(digest[:8], 16),
                 value_max=encoding.value_max,
-                on_progress=lambda done: on_step("inpaint", done),
+                on_progress=_share(on_step, "inpaint", 0, 1),
             )
         if repaired.left_over:
             held = (reason_of_time(repaired.left_over, options.inpaint.max_seconds),)
@@ -156,7 +156,7 @@ def restore_photo(
             found.mask,
             encoding,
             options.preview_long_side_px,
-            lambda done: on_step("encode", done / 2),
+            _share(on_step, "encode", 0, 0.5),
         )
         space.close()
         write_mask(outputs.mask, found.mask, info)
@@ -203,7 +203,7 @@ def detect_photo(
     """
     scratch = Path(tempfile.gettempdir())
     with open_scan(source, options.max_megapixels) as scan, ScratchSpace(scratch) as space:
-        frame = decode_frame(scan, space, lambda done: on_step("decode", done))
+        frame = decode_frame(scan, space, _share(on_step, "decode", 0, 1))
         encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
         seen = _detect(frame, encoding, tools, options, um_per_px, space, on_step)
@@ -238,19 +238,23 @@ def _detect(
     """The network for what pixels show, sums along the film for what they do not, and the mask of both."""
     grey = make_grey(frame, encoding, space, lambda _done: on_step("detect", 0.0))
     probability = space.plane(grey.shape, np.float32)
-    for top, rows in tools.detector.detect_rows(grey, options.detect, lambda done: on_step("detect", 0.9 * done)):
+    for top, rows in tools.detector.detect_rows(grey, options.detect, _share(on_step, "detect", 0, 0.9)):
         probability.write_rows(top, rows)
     mask_options, note = cautious_if_coarse(options.mask, um_per_px)
     scores = None
     if mask_options.faint_lines:
-        on_lines: OnFraction = lambda done: on_step("detect", 0.9 + 0.05 * done)
-        lines = find_lines(grey, um_per_px, mask_options.sensitivity, on_lines)
+        lines = find_lines(grey, um_per_px, mask_options.sensitivity, _share(on_step, "detect", 0.9, 0.95))
         scores = LineScores(lines, (grey.shape[0], grey.shape[1])) if lines else None
     thresholds = thresholds_for(mask_options, tools.entry)
     found = make_mask(
-        probability, thresholds, mask_options, um_per_px, grey, scores, lambda done: on_step("detect", 0.95 + done / 20)
+        probability, thresholds, mask_options, um_per_px, grey, scores, _share(on_step, "detect", 0.95, 1)
     )
     return _Seen(probability, scores, replace(found, left_alone=(*found.left_alone, *([note] if note else []))))
+
+
+def _share(on_step: OnStep, step: str, first: float, last: float) -> OnFraction:
+    """Report the fraction of a part of `step` as its share of the whole, from `first` to `last`."""
+    return lambda done: on_step(step, first + (last - first) * done)
 
 
 def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], on_rows: Callable[[int], None]) -> None:

@@ -153,7 +153,7 @@ def _measure(
 
 
 def _look(box: Box, peak: Peak, shape: tuple[int, ...]) -> Box:
-    """What is looked at: the box with its surroundings; of a huge one, such as a holder's edge, the part at its peak."""
+    """What is looked at: the box and its surroundings; of a huge one, such as a holder's edge, the part at its peak."""
     sides = []
     for start, stop, middle, length in zip(box[:2], box[2:], peak[1:], shape, strict=True):
         first = max(start - MARGIN_PX, min(middle - LOOK_PX // 2, stop + MARGIN_PX - LOOK_PX), 0)

@@ -1,9 +1,9 @@
 """The whole repair of one frame: regions, fill, grain, back to stored samples.
 
-In: windows of the frame as stored, the mask, a method. Out: edits that together cover exactly the mask, and what filled each. Only
-crops around the defects are touched, so time and memory follow the damage, not the frame. Values are rounded, never
-truncated, at the scan's own depth. Same inputs and same seed give the same edits; if the time allowed is not enough,
-there are none at all.
+In: windows of the frame as stored, the mask, a method. Out: edits that together cover exactly the mask, and what filled
+each. Only crops around the defects are read, so time and memory follow the damage, not the frame. Values are rounded,
+never truncated, at the scan's own depth. Same inputs and same seed give the same edits; if the time allowed is not
+enough, there are none at all.
 """
 
 import time
@@ -66,10 +66,10 @@ def repair_frame(
 ) -> RepairResult:
     """Fill every masked pixel of `frame` and return what to write.
 
-    `frame`: windows of H×W×C, C = 1, 3 or 4, uint8, uint16, float16 or float32. `full_scale`: 255 or 65535, 1.0 for
-    float, which is written from 0 to 1 without rounding. `mask`: H×W bool, read only. `seed`: of the grain.
-    `value_max`: the largest value the frame uses (14 bits in 16: 16383); no fill exceeds it. `on_progress` gets the fraction done, in (0, 1], after each batch. `clock`: seconds, for
-    `options.max_seconds`, looked at between batches.
+    `frame`: windows of H×W×C, C = 1, 3 or 4, uint8, uint16, float16 or float32. `full_scale`: 255 or 65535, the
+    white of a float frame, which is not rounded. `mask`: H×W bool, read only. `seed`: of the grain.
+    `value_max`: the largest value the frame uses (14 bits in 16: 16383); no fill exceeds it. `on_progress` gets the
+    fraction done, in (0, 1], after each batch. `clock`: seconds, for `options.max_seconds`, looked at between batches.
 
     Raises:
         ArrayContractError: wrong shapes or dtypes.
