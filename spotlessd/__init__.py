@@ -7,6 +7,8 @@ The flow, one module each:
     roots.py        a watched folder: scan, ignore rules, marker, is it really there
     watch.py        file events; a hint that something changed, never the truth
     settle.py       when a file is complete
+    companions.py   which files belong to a scan, by name: infrared sidecars, metadata; pairing.py finds whose they are
+    company.py      what becomes of them: who waits for whom, what goes with a result, what comes after it
     reconcile.py    (complete files) − (known files) → new jobs; the same code at start, on events and by the clock
     ledger.py       every scan ever seen, its state and attempts; database.py is the SQLite file under it
     board.py        the same file's notice board: commands of people, waiting files, the daemon's snapshot
@@ -14,6 +16,7 @@ The flow, one module each:
     dispatch.py     one job's way through the parent: gates, order to the worker, result, publishing
     supervisor.py   keeps one worker process alive; its death or silence is blamed on the job in its hand
     worker.py       that process: models loaded once, one job at a time; the only module that may load torch
+    companion_copy.py  companions copied beside the result, and what the receipt says of them
     publish.py      part files → final names, receipt last, nothing overwritten, every step repeatable after a crash
     control.py      what the commands wrote into the ledger, applied between two jobs
     service.py      builds and wires the parts; start, stop and signals

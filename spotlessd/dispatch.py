@@ -7,29 +7,30 @@ pauses the queue and costs the file nothing. Every step may be cut short and is 
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from loguru import logger
 
-from spotless_core.options import RestoreOptions, Sensitivity
+from spotless_core.options import RestoreOptions
 from spotlessd import publish
-from spotlessd.companion_copy import Copier, NotCopiedError, found_companions
+from spotlessd.companion_copy import Copier, NotCopiedError, found_companions, late_name
 from spotlessd.company import Company
 from spotlessd.crash_points import crash_point
 from spotlessd.engine import Engine
 from spotlessd.errors import PublishError, RootUnavailableError
 from spotlessd.job import COMPANION_RECIPE, Failure, FailureKind, Job, JobState, classify_failure
-from spotlessd.messages import Failed, Finished, Ready, WorkOrder
-from spotlessd.publish import NameTakenError, Naming, PartLostError, Parts, PublishPlan
+from spotlessd.messages import Failed, Finished, Ready
+from spotlessd.publish import NameTakenError, PartLostError, PublishPlan
+from spotlessd.result_files import Naming, Parts, part_paths
 from spotlessd.roots import Root
+from spotlessd.start_checks import check_room, difference
 from spotlessd.supervisor import Event, StartTrouble, Supervisor, WorkerLost, WorkerState
+from spotlessd.work_orders import make_order, station_facts
 
 RECHECK_SECONDS = 30.0
 """How long the queue rests after something could not be written, before it is tried again."""
-DISK_FACTOR = 3
-"""Free space wanted, in input sizes: the restored file, its mask and preview, and room to spare."""
 MASK_SUFFIXES = {"png": ".png", "tiff": ".tif"}
 """By `output.mask_format`."""
 PUBLISH_TRIES = 10
@@ -141,7 +142,7 @@ class Dispatcher:
         elif self.job is None:
             logger.warning("the worker answered, but no job is in hand")
         elif isinstance(event, Finished):
-            receipt = {**event.receipt.to_dict(), "station": self._station_of(self.job)}
+            receipt = {**event.receipt.to_dict(), "station": station_facts(self.job, self._settings.station_id)}
             self._result = _Result(self._parts_of(self.job), receipt, self.job.identity.rel)
             self._publish(now)
         elif isinstance(event, WorkerLost):
@@ -156,7 +157,7 @@ class Dispatcher:
         """End a failed attempt. A file that changed while it was read is not blamed for what was read."""
         root = self._roots[job.identity.root]
         publish.drop_parts(self._parts_of(job))
-        changed = _difference(root, job)
+        changed = difference(root, job)
         if changed is not None and changed[0] is not JobState.QUEUED and self._is_there(root):
             self._engine.drop(job, *changed)
         else:
@@ -168,7 +169,9 @@ class Dispatcher:
     def _start_next(self, now: float) -> None:
         if self._settings.is_eager:
             self._supervisor.start(now)
-        present = frozenset(name for name, root in self._roots.items() if self._is_there(root))
+        present = frozenset(
+            name for name, root in self._roots.items() if self._is_there(root) and self._company.has_looked(root)
+        )
         job = self._engine.next_due(present) if present else None
         if job is None:
             return
@@ -181,7 +184,7 @@ class Dispatcher:
             self._supervisor.start(now)
             if self._supervisor.state is not WorkerState.IDLE:
                 return
-        changed = _difference(root, job)
+        changed = difference(root, job)
         # A file that cannot be looked at is left to the worker, whose error says why.
         if changed is not None and changed[0] is not JobState.QUEUED:
             if self._is_there(root):
@@ -189,7 +192,7 @@ class Dispatcher:
             return
         try:
             publish.make_folders(root.output, job.identity.rel)
-            self._check_room(root, job)
+            check_room(root.output, job, self._settings.reserve_bytes, self._free_bytes)
         except PublishError as error:
             self._rest(str(error), now)
             return
@@ -200,51 +203,8 @@ class Dispatcher:
         if is_companion:
             self._put_beside(taken, root, now)
             return
-        self._supervisor.submit(self._order(taken, root), now)
+        self._supervisor.submit(make_order(taken, root, self._parts_of(taken), self._settings.options), now)
         crash_point("dispatch.mid_job")
-
-    def _check_room(self, root: Root, job: Job) -> None:
-        wanted = DISK_FACTOR * job.identity.size + self._settings.reserve_bytes
-        try:
-            free = self._free_bytes(root.output)
-        except OSError as error:
-            raise PublishError(f"{root.output}: cannot be looked at ({error.strerror}).") from error
-        if free < wanted:
-            raise PublishError(
-                f"disk: {free / 1e6:.0f} MB free at {root.output}, {wanted / 1e6:.0f} MB wanted. Free some space."
-            )
-
-    def _order(self, job: Job, root: Root) -> WorkOrder:
-        options = self._settings.options
-        if job.overrides.sensitivity is not None:
-            mask = replace(options.mask, sensitivity=Sensitivity(job.overrides.sensitivity))
-            options = replace(options, mask=mask)
-        parts = self._parts_of(job)
-        return WorkOrder(
-            job_id=job.id,
-            attempt=job.attempt,
-            source=root.input / job.identity.rel,
-            source_name=Path(job.identity.rel).name,
-            image=parts.image,
-            mask=parts.mask,
-            preview=parts.preview,
-            options=options,
-            given_mask=job.overrides.mask,
-        )
-
-    def _station_of(self, job: Job) -> dict[str, Any]:
-        """Return the facts in a receipt from which a lost ledger is rebuilt."""
-        identity = job.identity
-        return {
-            "id": self._settings.station_id,
-            "root": identity.root,
-            "rel": identity.rel,
-            "size": identity.size,
-            "mtime_ns": identity.mtime_ns,
-            "recipe": job.recipe,
-            "job": job.id,
-            "attempt": job.attempt,
-        }
 
     def _put_beside(self, job: Job, root: Root, now: float) -> None:
         """Copy a sidecar that came too late for its scan's receipt beside the result. It needs no worker."""
@@ -256,17 +216,18 @@ class Dispatcher:
             return
         scan = publish.read_receipt(root.output / outputs.get("receipt", "")).get("input", {})
         size = (scan["width"], scan["height"]) if "width" in scan and "height" in scan else None
-        image = PurePosixPath(outputs["image"])
+        facts = station_facts(job, self._settings.station_id)
         try:
-            copied = self._copier.copy_late(self._parts_of(job), companion, str(image), size, self._station_of(job))
+            copied = self._copier.copy_late(self._parts_of(job), companion, outputs["image"], size, facts)
         except NotCopiedError as error:
             self._fail(job, Failure(FailureKind.TRANSIENT, str(error)), now)
             return
         except PublishError as error:
             self._fail(job, Failure(FailureKind.OUTPUT, str(error)), now)
             return
-        name = str(image.with_name(image.stem + companion.companion.ending))
-        self._result = _Result(copied.parts, copied.receipt, name, copied.endings)
+        self._result = _Result(
+            copied.parts, copied.receipt, late_name(outputs["image"], companion.companion), copied.endings
+        )
         self._publish(now)
 
     def _resume_publishing(self, job: Job, root: Root, now: float) -> None:
@@ -279,7 +240,11 @@ class Dispatcher:
             return
         self.job = taken
         parts = publish.planned_parts(root.output, job.identity.rel, plan)
-        self._result = _Result(parts, receipt, job.identity.rel, {}, plan)
+        rel = job.identity.rel
+        companion = root.rules.companions.parse(PurePosixPath(rel).name)
+        if "companion_of" in receipt and companion is not None:
+            rel = late_name(str(receipt["companion_of"]), companion)
+        self._result = _Result(parts, receipt, rel, publish.planned_endings(plan), plan)
         self._publish(now)
 
     def _publish(self, now: float) -> None:
@@ -290,7 +255,7 @@ class Dispatcher:
             if not self._is_there(root):
                 self._fail(job, Failure(FailureKind.OUTPUT, self.away[root.name]), now)
                 return
-            changed = _difference(root, job)
+            changed = difference(root, job)
             if changed is not None and changed[0] is JobState.QUEUED:
                 self._fail(job, Failure(FailureKind.OUTPUT, changed[1]), now)
                 return
@@ -385,7 +350,7 @@ class Dispatcher:
         if self._result is not None:
             return self._result.parts
         root = self._roots[job.identity.root]
-        return publish.part_paths(root.output, job.identity.rel, job.id, job.attempt)
+        return part_paths(root.output, job.identity.rel, job.id, job.attempt)
 
     def _rest(self, reason: str, now: float) -> None:
         if reason != self.pause_reason:
@@ -396,20 +361,3 @@ class Dispatcher:
     def _let_go(self) -> None:
         self.job = None
         self._result = None
-
-
-def _difference(root: Root, job: Job) -> tuple[JobState, str] | None:
-    """Return why a job's file is not the one that was queued, with the state that leads to; None if it is.
-
-    QUEUED: it cannot be told now.
-    """
-    path = root.input / job.identity.rel
-    try:
-        now = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return JobState.GONE, f"{path.name}: the file is not there any more."
-    except OSError as error:
-        return JobState.QUEUED, f"{path.name}: cannot be looked at ({error.strerror})."
-    if (now.st_size, now.st_mtime_ns) != (job.identity.size, job.identity.mtime_ns):
-        return JobState.SUPERSEDED, f"{path.name}: the file changed after it was queued; it will be queued again."
-    return None

@@ -11,27 +11,18 @@ import errno
 import hashlib
 import json
 import os
-import re
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from loguru import logger
-
 from spotlessd.crash_points import crash_point
+from spotlessd.durable import cannot_write, remove_part, stamp, sync_file, sync_folder
 from spotlessd.errors import PublishError
+from spotlessd.result_files import FOLDERS, PART_NAME, USUAL_NAMES, Naming, Parts, final_names, part_paths
 
-FOLDERS = {"image": "", "mask": "masks", "preview": "previews", "receipt": "receipts"}
-"""Where each role lies under the output folder, in the order of publishing."""
-SUFFIXES = {"preview": ".jpg", "receipt": ".json"}
-PART_NAME = re.compile(r"\.spotlessd-\d+-\d+-[a-z][a-z0-9_]*\.part\Z")
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
-NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 HASH_CHUNK_BYTES = 1 << 20
-_warned_folders: set[int] = set()
-_warned_stamps: set[int] = set()
 
 
 class NameTakenError(PublishError):
@@ -40,27 +31,6 @@ class NameTakenError(PublishError):
 
 class PartLostError(PublishError):
     """A part is gone and its final name does not hold its bytes: the job has to be done again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The part files of one attempt. `companions`: by role."""
-
-    image: Path
-    mask: Path
-    preview: Path
-    receipt: Path
-    companions: Mapping[str, Path] = field(default_factory=dict)
-
-    def by_role(self) -> dict[str, Path]:
-        """Return them by role, in the order of publishing."""
-        return {
-            "image": self.image,
-            **self.companions,
-            "mask": self.mask,
-            "preview": self.preview,
-            "receipt": self.receipt,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +64,6 @@ class PublishPlan:
         return {step.role: step.final for step in self.steps}
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """How the files of one result are called. `endings`: what follows the stem of each companion, by role."""
-
-    mask_suffix: str = ".png"
-    endings: Mapping[str, str] = field(default_factory=dict)
-
-    def suffix_of(self, role: str, scan_suffix: str) -> str:
-        """Return the suffix of a role that every result has; the image keeps the scan's own."""
-        return self.mask_suffix if role == "mask" else SUFFIXES.get(role, scan_suffix)
-
-
-USUAL_NAMES = Naming()
-
-
-def part_paths(output: Path, rel: str, job_id: int, attempt: int) -> Parts:
-    """Return where an attempt writes: in the folders of the final files, so that a rename is enough."""
-    folder = PurePosixPath(rel).parent
-    paths = {
-        role: output / base / folder / f".spotlessd-{job_id}-{attempt}-{role}.part" for role, base in FOLDERS.items()
-    }
-    return Parts(paths["image"], paths["mask"], paths["preview"], paths["receipt"])
-
-
-def companion_part(parts: Parts, role: str) -> Path:
-    """Return where the companion of this role is copied to: beside the image's part."""
-    _, job_id, attempt, _ = parts.image.name.split("-")
-    return parts.image.with_name(f".spotlessd-{job_id}-{attempt}-{role}.part")
-
-
 def planned_parts(output: Path, rel: str, plan: PublishPlan) -> Parts:
     """Return the part files of the attempt that a plan was made for."""
     _, job_id, attempt, _ = PurePosixPath(plan.steps[-1].part).name.split("-")
@@ -131,15 +71,12 @@ def planned_parts(output: Path, rel: str, plan: PublishPlan) -> Parts:
     return replace(part_paths(output, rel, int(job_id), int(attempt)), companions=companions)
 
 
-def final_names(rel: str, number: int, naming: Naming = USUAL_NAMES) -> dict[str, str]:
-    """Return the names by role of the `number`-th result of a scan (1 = the first), relative to the output folder."""
-    scan = PurePosixPath(rel)
-    stem = scan.stem if number == 1 else f"{scan.stem}~{number}"
-    names = {
-        role: str(PurePosixPath(base) / scan.parent / f"{stem}{naming.suffix_of(role, scan.suffix)}")
-        for role, base in FOLDERS.items()
+def planned_endings(plan: PublishPlan) -> dict[str, str]:
+    """Return by role what follows the result's stem in the names of a plan's companions."""
+    stem = PurePosixPath(plan.names["receipt"]).stem
+    return {
+        step.role: PurePosixPath(step.final).name.removeprefix(stem) for step in plan.steps if step.role not in FOLDERS
     }
-    return names | {role: str(scan.parent / f"{stem}{ending}") for role, ending in naming.endings.items()}
 
 
 def make_folders(output: Path, rel: str) -> None:
@@ -264,14 +201,6 @@ def drop_parts(parts: Parts) -> None:
         remove_part(part)
 
 
-def remove_part(part: Path) -> None:
-    """Remove a part file; one that cannot be removed now is removed at the next start."""
-    try:
-        part.unlink(missing_ok=True)
-    except OSError as error:
-        logger.warning("{}: a part file cannot be removed ({})", part, error.strerror)
-
-
 def stale_parts(output: Path, plans: list[PublishPlan]) -> Iterator[Path]:
     """Yield the part files under `output` that no plan needs. Only right while no child works."""
     needed = {output / step.part for plan in plans for step in plan.steps}
@@ -291,58 +220,12 @@ def read_receipt(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable; a file system that cannot is warned about once."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_FOLDER_SYNC:
-            raise
-        device = os.fstat(descriptor).st_dev
-        if device not in _warned_folders:
-            _warned_folders.add(device)
-            logger.warning("{}: this file system cannot sync folders; a power cut may undo the last results", folder)
-    finally:
-        os.close(descriptor)
-
-
 def _sync_folders(output: Path, plan: PublishPlan) -> None:
     for folder in dict.fromkeys((output / step.final).parent for step in plan.steps):
         try:
             sync_folder(folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
-
-
-def stamp(path: Path, timestamp_ns: int) -> None:
-    """Set the time of change of a file and sync it; a file system that refuses is warned about once.
-
-    Raises:
-        OSError: the file is not there or cannot be synced.
-    """
-    with path.open("rb") as file:
-        try:
-            os.utime(path, ns=(timestamp_ns, timestamp_ns))
-        except OSError as error:
-            device = os.fstat(file.fileno()).st_dev
-            if device not in _warned_stamps:
-                _warned_stamps.add(device)
-                logger.warning("{}: the time of change cannot be set here ({})", path.parent, error.strerror)
-        sync_file(file.fileno())
-
-
-def sync_file(descriptor: int) -> None:
-    """Write a file through to the medium; macOS needs F_FULLFSYNC for that."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        except OSError:
-            os.fsync(descriptor)
-        return
-    os.fsync(descriptor)
 
 
 def _name(part: Path, final: Path, sha256: str) -> None:
@@ -393,8 +276,3 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(HASH_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def cannot_write(path: Path, error: OSError) -> PublishError:
-    """Return the error for a path that the disk, the folder or its permissions do not let us write."""
-    return PublishError(f"{path}: cannot be written ({error.strerror or error}). Free space or fix the permission.")

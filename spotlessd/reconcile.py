@@ -23,7 +23,8 @@ from spotlessd.errors import LedgerError, RootUnavailableError
 from spotlessd.file_checks import WriterState, has_zero_tail, is_open_for_writing
 from spotlessd.job import Identity, JobState
 from spotlessd.ledger import FoundScan, Ledger
-from spotlessd.publish import FOLDERS, read_receipt
+from spotlessd.publish import read_receipt
+from spotlessd.result_files import FOLDERS
 from spotlessd.roots import Candidate, Root
 from spotlessd.settings_sections import WatchSettings
 from spotlessd.settle import Settler

@@ -49,17 +49,20 @@ STOPPED = "the station was stopped before it was finished"
 
 
 def check_header(path: Path) -> None:
-    """Open a scan's header and close it; raises the core's errors. Never loads torch."""
+    """Open a scan's header and close it; raises the core's errors. Never loads torch.
+
+    What only the config's allow_transcode lets through is passed on: the worker, which has the config, refuses it.
+    """
     from spotless_core.image_io.opening import open_scan
 
-    open_scan(path).close()
+    open_scan(path, allow_transcode=True).close()
 
 
 def measure_scan(path: Path) -> tuple[int, int]:
     """Return width and height from a scan's header; raises the core's errors. Never loads torch."""
     from spotless_core.image_io.opening import open_scan
 
-    scan = open_scan(path)
+    scan = open_scan(path, allow_transcode=True)
     try:
         return scan.info.width, scan.info.height
     finally:

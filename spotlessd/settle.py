@@ -150,22 +150,22 @@ class Settler:
         return True
 
     def offer_again(self, candidate: Candidate, now: float) -> None:
-        """Hand a complete file over once more: what it goes with has come, or has gone."""
+        """Hand a complete file, just observed, over once more: what it goes with has come, or has gone."""
         key = (candidate.root, candidate.rel)
         if not self.is_finished(candidate):
             return
         file = self._unsettled.get(key) or self._handed_over.pop(key)
         self._unsettled[key] = file
         file.is_alone = False
-        file.due = now
+        file.due = file.last_look = now
 
     def report_unfinished_companion(self, candidate: Candidate, companion_rel: str, reason: str, now: float) -> None:
-        """A settled scan waits as long as the file that goes with it."""
+        """A settled scan waits for the file that goes with it; it asks again as that settles, and never later."""
         file = self._take_back(candidate)
         if file is not None:
             companion = self._unsettled[candidate.root, companion_rel]
             file.reason = reason
-            file.due = max(companion.due, now)
+            file.due = max(min(companion.due, now + file.settle_seconds), now)
 
     def is_unfinished(self, root: str, rel: str) -> bool:
         """Whether a file is seen and not yet complete; one that only waits for its scan is complete."""

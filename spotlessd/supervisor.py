@@ -28,7 +28,7 @@ FAREWELL_SECONDS = 5.0
 FIRST_RESTART_SECONDS = 1.0
 LONGEST_RESTART_SECONDS = 60.0
 MEMORY_FRACTION = 0.9
-"""Part of the machine's memory that one job may take where no limit is set; the rest keeps the daemon and the system."""
+"""Part of the machine's memory that one job may take where no limit is set; the rest keeps the system alive."""
 MEMORY_LOOK_SECONDS = 0.25
 """How often a busy child's memory is measured at most."""
 
@@ -66,8 +66,7 @@ Event = Ready | Finished | Failed | WorkerLost | StartTrouble
 class Limits:
     """Seconds without progress until a child is killed; jobs until it is replaced (0 = no limit); megabytes.
 
-    `max_memory_mb`: above it an idle child is replaced and a busy one is killed. 0 = no limit for an idle one, and
-    `MEMORY_FRACTION` of the machine's memory for a busy one.
+    `max_memory_mb`: above it an idle child is replaced and a busy one killed; 0 = `MEMORY_FRACTION` of the machine's.
     """
 
     stall_seconds: float = 300.0
@@ -90,7 +89,7 @@ class Supervisor:
         self._bad_ends = 0
         self._start_after = 0.0
         self._jobs_done = 0
-        self._job_memory_mb = limits.max_memory_mb or MEMORY_FRACTION * psutil.virtual_memory().total / 1e6
+        self._max_memory_mb = limits.max_memory_mb or MEMORY_FRACTION * psutil.virtual_memory().total / 1e6
         self._measured = 0.0
         self.state = WorkerState.DOWN
         self.ready: Ready | None = None
@@ -172,8 +171,9 @@ class Supervisor:
             events += self._lost(
                 now,
                 WorkerTooLargeError(
-                    f"the worker took {self.memory_mb:.0f} MB of memory{step}, more than the {self._job_memory_mb:.0f} MB "
-                    "it may, and was killed. If the scan is meant to be that large, raise queue.max_worker_mb."
+                    f"the worker took {self.memory_mb:.0f} MB of memory{step}, more than the "
+                    f"{self._max_memory_mb:.0f} MB it may, and was killed. "
+                    "If the scan is meant to be that large, raise queue.max_worker_mb."
                 ),
             )
         return events
@@ -183,7 +183,7 @@ class Supervisor:
         if self.state is not WorkerState.IDLE:
             return False
         is_worn = 0 < self._limits.recycle_jobs <= self._jobs_done
-        is_large = 0 < self._limits.max_memory_mb < self.memory_mb
+        is_large = self.memory_mb > self._max_memory_mb
         if not (is_worn or is_large):
             return False
         logger.debug("worker {} is replaced after {} jobs, {:.0f} MB", self.pid, self._jobs_done, self.memory_mb)
@@ -218,6 +218,13 @@ class Supervisor:
 
     def _take(self, message: object, now: float) -> Event | None:
         if isinstance(message, Ready):
+            if message.memory_mb > self._max_memory_mb:
+                # Every scan would be blamed for it, or the child replaced for ever.
+                reason = (
+                    f"the worker takes {message.memory_mb:.0f} MB of memory before its first scan; at most "
+                    f"{self._max_memory_mb:.0f} MB allowed. Raise queue.max_worker_mb."
+                )
+                return self._start_failed(StartTrouble(reason, WorkerStartError.exit_code), now)
             self.state = WorkerState.IDLE
             self.ready = message
             self.memory_mb = message.memory_mb
@@ -253,7 +260,7 @@ class Supervisor:
             return False
         self._measured = now
         self.memory_mb = _memory_mb(self.pid) or self.memory_mb
-        return self.memory_mb > self._job_memory_mb
+        return self.memory_mb > self._max_memory_mb
 
     def _start_failed(self, trouble: StartTrouble, now: float) -> StartTrouble:
         self.bad_starts += 1

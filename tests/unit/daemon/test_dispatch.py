@@ -69,6 +69,7 @@ class Bench:
     engine: LocalEngine
     supervisor: PlayedSupervisor
     dispatcher: Dispatcher
+    company: Company
     free: list[int] = field(default_factory=lambda: [10**12])
     wall: list[float] = field(default_factory=lambda: [1000.0])
 
@@ -76,11 +77,16 @@ class Bench:
         path = self.root.input / name
         if not path.exists():
             write_fake_scan(path)
+        self.look()
         status = path.stat()
         identity = Identity("scans", name, status.st_size, status.st_mtime_ns)
         job_id = self.engine.submit(identity, status.st_ino, recipe, overrides=overrides)
         assert job_id is not None
         return job_id
+
+    def look(self) -> None:
+        """Let the dispatcher's company see the folder."""
+        list(self.company.choose(self.root, self.root.scan()))
 
     def tick(self, now: float = 0.0, *, may_start: bool = True) -> None:
         self.dispatcher.tick(now, may_start=may_start)
@@ -120,24 +126,25 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         ledger, supervisor = Ledger(database), PlayedSupervisor()
         wall, free = [1000.0], [10**12]
         engine = LocalEngine(ledger, "me", RetryPolicy(), clock=lambda: wall[0], draw=lambda: 0.0)
+        company = Company(
+            ledger,
+            engine,
+            Settler(30.0),
+            check=check_fake_header,
+            settle_seconds=lambda _: 5.0,
+            patience_seconds=30.0,
+            clock=time.time,
+        )
         dispatcher = Dispatcher(
             engine,
             supervisor,  # type: ignore[arg-type]  # played by the test
             {"scans": root},
             DispatchSettings("dark", RestoreOptions(), reserve_bytes=1000),
-            Company(
-                ledger,
-                engine,
-                Settler(30.0),
-                check=check_fake_header,
-                settle_seconds=lambda _: 5.0,
-                patience_seconds=30.0,
-                clock=time.time,
-            ),
+            company,
             Copier(lambda _: (1, 1), lambda: None),
             free_bytes=lambda _: free[0],
         )
-        yield Bench(root, ledger, engine, supervisor, dispatcher, free, wall)
+        yield Bench(root, ledger, engine, supervisor, dispatcher, company, free, wall)
 
 
 def test_a_queued_scan_is_ordered_restored_and_published(bench: Bench) -> None:
@@ -351,3 +358,13 @@ def test_the_receipt_carries_what_a_lost_ledger_needs(bench: Bench) -> None:
     found = list(found_scans(bench.root))
     assert [scan.identity for scan in found] == [bench.job(job_id).identity]
     assert found[0].outputs == bench.job(job_id).outputs
+
+
+def test_no_job_starts_before_the_folder_was_looked_at(bench: Bench) -> None:
+    path = write_fake_scan(bench.root.input / "frame.tif")
+    status = path.stat()
+    bench.engine.submit(Identity("scans", "frame.tif", status.st_size, status.st_mtime_ns), 1, "recipe")
+
+    bench.tick()
+
+    assert bench.supervisor.orders == []

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from spotlessd.database import MIGRATIONS, Database
 from spotlessd.errors import LedgerError
-from spotlessd.job import Decision, Identity, Job, JobState, Overrides
+from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides
 from spotlessd.ledger import CLOCK_STEP_SECONDS, FoundScan, Ledger
 
 SCANS = frozenset({"scans"})
@@ -194,6 +194,50 @@ def test_found_receipts_are_known_and_never_replace_a_row(ledger: Ledger) -> Non
     assert ledger.adopt(found, 5.0) == 1
     assert ledger.is_known(identity("found.tif"))
     assert ledger.counts()[JobState.QUEUED] == 1
+
+
+def found_sidecar(rel: str = "a_IR.tif") -> FoundScan:
+    return FoundScan(identity(rel), COMPANION_RECIPE, JobState.DONE, "0" * 64, {"infrared_sidecar": rel})
+
+
+def test_a_sidecar_published_with_its_scan_is_known_and_noting_it_again_changes_nothing(ledger: Ledger) -> None:
+    ledger.note_companions([found_sidecar()], 5.0)
+    ledger.note_companions([found_sidecar()], 6.0)
+
+    (job,) = ledger.jobs()
+    assert (job.state, job.outputs, job.finished) == (JobState.DONE, {"infrared_sidecar": "a_IR.tif"}, 5.0)
+    assert ledger.is_known(identity("a_IR.tif"))
+
+
+def test_a_sidecar_that_was_set_aside_or_queued_is_done_when_its_scan_took_it_along(ledger: Ledger) -> None:
+    ledger.refuse(identity("alone_IR.tif"), 1, COMPANION_RECIPE, "its scan did not come", 1.0)
+    ledger.enqueue(identity("late_IR.tif"), 1, COMPANION_RECIPE, 1.0)
+
+    ledger.note_companions([found_sidecar("alone_IR.tif"), found_sidecar("late_IR.tif")], 5.0)
+
+    assert [(job.state, job.reason) for job in ledger.jobs()] == [(JobState.DONE, "")] * 2
+    assert ledger.history(1)[-1] == (5.0, "done", "published with its scan")
+
+
+def test_a_sidecar_whose_own_publishing_was_begun_is_left_to_it(ledger: Ledger) -> None:
+    job_id = ledger.enqueue(identity("late_IR.tif"), 1, COMPANION_RECIPE, 1.0)
+    assert job_id is not None
+    job = claim(ledger, job_id)
+    ledger.plan(job, "[]")
+    ledger.fail(job, RETRY, 3.0)
+
+    ledger.note_companions([found_sidecar("late_IR.tif")], 5.0)
+
+    assert [job.state for job in ledger.jobs()] == [JobState.QUEUED]
+
+
+def test_counts_are_of_scans_and_of_sidecars_that_are_not_done(ledger: Ledger) -> None:
+    ledger.note_companions([found_sidecar()], 5.0)
+    ledger.refuse(identity("alone_IR.tif"), 1, COMPANION_RECIPE, "its scan did not come", 1.0)
+
+    counts = ledger.counts()
+
+    assert (counts[JobState.DONE], counts[JobState.QUARANTINED]) == (0, 1)
 
 
 def test_a_failed_transaction_leaves_nothing_and_the_connection_usable(ledger: Ledger, database: Database) -> None:

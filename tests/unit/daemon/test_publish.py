@@ -4,20 +4,22 @@ import errno
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spotlessd import publish
 from spotlessd.errors import PublishError
-from spotlessd.publish import NameTakenError, PartLostError, Parts, PublishPlan
+from spotlessd.publish import NameTakenError, PartLostError, PublishPlan
+from spotlessd.result_files import Naming, Parts, companion_part, part_paths
 
 CONTENTS = {"image": b"restored", "mask": b"mask", "preview": b"preview"}
 
 
 def write_parts(output: Path, rel: str = "frame.tif", contents: dict[str, bytes] = CONTENTS) -> Parts:
     publish.make_folders(output, rel)
-    parts = publish.part_paths(output, rel, 7, 1)
+    parts = part_paths(output, rel, 7, 1)
     for role, data in contents.items():
         getattr(parts, role).write_bytes(data)
     return parts
@@ -53,6 +55,47 @@ def test_every_file_gets_its_name_and_the_receipt_says_it(tmp_path: Path) -> Non
 
 def test_the_receipt_is_the_last_step(tmp_path: Path) -> None:
     assert [step.role for step in plan_of(tmp_path).steps] == ["image", "mask", "preview", "receipt"]
+
+
+def test_companions_are_named_after_the_image_and_before_the_rest(tmp_path: Path) -> None:
+    parts = write_parts(tmp_path)
+    sidecar = companion_part(parts, "infrared_sidecar")
+    sidecar.write_bytes(b"infrared")
+    values = receipt(CONTENTS | {"infrared_sidecar": b"infrared"})
+    (tmp_path / "frame_IR.tif").write_bytes(b"somebody's")
+
+    plan = publish.make_plan(
+        tmp_path,
+        "frame.tif",
+        replace(parts, companions={"infrared_sidecar": sidecar}),
+        values,
+        Naming(endings={"infrared_sidecar": "_IR.tif"}),
+    )
+    publish.carry_out(tmp_path, plan)
+
+    assert [step.role for step in plan.steps] == ["image", "infrared_sidecar", "mask", "preview", "receipt"]
+    assert (tmp_path / "frame~2_IR.tif").read_bytes() == b"infrared"
+    assert (tmp_path / "frame_IR.tif").read_bytes() == b"somebody's"
+    assert publish.planned_parts(tmp_path, "frame.tif", plan).companions == {"infrared_sidecar": sidecar}
+
+
+def test_a_file_system_that_keeps_its_own_times_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refuse)
+
+    plan = publish.make_plan(tmp_path, "frame.tif", write_parts(tmp_path), receipt(), timestamp_ns=10**18)
+    publish.carry_out(tmp_path, plan)
+
+    assert len(files(tmp_path)) == 4
+
+
+def test_the_parts_of_companions_are_found_when_they_are_stale(tmp_path: Path) -> None:
+    stale = companion_part(write_parts(tmp_path, contents={}), "infrared_sidecar_2")
+    stale.write_bytes(b"half")
+
+    assert list(publish.stale_parts(tmp_path, [])) == [stale]
 
 
 def test_a_held_frame_is_published_without_an_image(tmp_path: Path) -> None:
@@ -209,6 +252,4 @@ def test_stale_parts_are_found_and_planned_ones_are_spared(tmp_path: Path) -> No
 def test_the_parts_of_a_plan_are_known_from_its_names(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "roll/frame.tif")
 
-    assert publish.planned_parts(tmp_path, "roll/frame.tif", plan) == publish.part_paths(
-        tmp_path, "roll/frame.tif", 7, 1
-    )
+    assert publish.planned_parts(tmp_path, "roll/frame.tif", plan) == part_paths(tmp_path, "roll/frame.tif", 7, 1)

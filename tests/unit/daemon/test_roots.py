@@ -103,6 +103,29 @@ def test_configured_patterns_are_left_out_too() -> None:
     assert rules.allows("a.tif")
 
 
+def test_the_config_says_what_belongs_to_a_scan_in_upper_or_lower_case(tmp_path: Path) -> None:
+    extra = '[watch]\ninfrared_endings = ["_Infra"]\ncompanions = [".XMP", ".txt"]\n'
+
+    (root,) = open_roots(make_settings(tmp_path, extra=extra))
+
+    is_companion = {
+        name: root.rules.companions.parse(name) is not None for name in ("a_INFRA.tif", "a_IR.tif", "a.TXT")
+    }
+    assert is_companion == {"a_INFRA.tif": True, "a_IR.tif": False, "a.TXT": True}
+
+
+def test_a_kind_of_file_cannot_be_scan_and_companion(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"spotlessd\.toml:3: watch\.companions: \['\.JPG'\]: in watch\.extensions too"
+    ):
+        make_settings(tmp_path, extra='[watch]\ncompanions = [".xmp", ".JPG"]\n')
+
+
+def test_an_ending_of_sidecars_is_set_off_from_the_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'ir' came; expected: the end of a name without its suffix"):
+        make_settings(tmp_path, extra='[watch]\ninfrared_endings = ["ir"]\n')
+
+
 def test_links_and_special_files_are_left_out(root: Root, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

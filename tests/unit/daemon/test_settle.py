@@ -196,6 +196,92 @@ def test_older_scans_come_first(settler: Settler) -> None:
     assert settler.settled(SETTLE) == [SCAN, newer]
 
 
+def test_a_complete_sidecar_waits_for_its_scan_and_is_then_let_through(settler: Settler) -> None:
+    now = hand_over(settler, SCAN, 0)
+
+    assert settler.report_alone(SCAN, "no scan yet", 60, now)
+    assert [waiting.reason for waiting in settler.waiting()] == ["no scan yet"]
+    assert settler.next_deadline(now) == 60
+    settler.observe(SCAN, 60, SETTLE)
+    assert settler.settled(60) == [SCAN]
+    assert not settler.report_alone(SCAN, "no scan yet", 60, 60)
+
+    assert settler.waiting() == []
+
+
+def test_a_sidecar_that_waits_alone_is_complete_and_holds_nothing_up(settler: Settler) -> None:
+    settler.observe(SCAN, 0, SETTLE)
+    while_settling = settler.is_unfinished("scans", "a.tif"), settler.is_finished(SCAN)
+    now = hand_over(settler, SCAN, 0)
+    settler.report_alone(SCAN, "no scan yet", 60, now)
+
+    assert while_settling == (True, False)
+    assert not settler.is_unfinished("scans", "a.tif")
+    assert settler.is_finished(SCAN)
+    assert not settler.is_finished(replace(SCAN, size=101))
+
+
+def test_a_sidecar_that_grows_while_it_waits_alone_has_to_settle_again(settler: Settler) -> None:
+    now = hand_over(settler, SCAN, 0)
+    settler.report_alone(SCAN, "no scan yet", 60, now)
+
+    settler.observe(replace(SCAN, size=200), now + 1, SETTLE)
+
+    assert settler.is_unfinished("scans", "a.tif")
+    assert not settler.is_alone("scans", "a.tif")
+
+
+def test_a_sidecar_whose_scan_came_is_offered_again_at_once(settler: Settler) -> None:
+    now = hand_over(settler, SCAN, 0)
+    settler.report_alone(SCAN, "no scan yet", 60, now)
+
+    settler.observe(SCAN, now + 1, SETTLE)
+    settler.offer_again(SCAN, now + 1)
+
+    assert settler.settled(now + 1) == [SCAN]
+    assert settler.waiting() == []
+
+
+def test_a_file_that_is_not_complete_is_not_offered_again(settler: Settler) -> None:
+    settler.observe(SCAN, 0, SETTLE)
+
+    settler.offer_again(SCAN, 0)
+
+    assert settler.settled(0) == []
+
+
+def test_a_scan_waits_as_long_as_its_sidecar(settler: Settler) -> None:
+    sidecar = replace(SCAN, rel="a_IR.tif")
+    settler.observe(SCAN, 0, SETTLE)
+    settler.observe(SCAN, SETTLE, SETTLE)
+    settler.observe(sidecar, SETTLE - 1, SETTLE)
+    assert settler.settled(SETTLE) == [SCAN]
+
+    settler.report_unfinished_companion(SCAN, "a_IR.tif", "its sidecar grows", SETTLE)
+    for file in (SCAN, sidecar):
+        settler.observe(file, 2 * SETTLE - 1, SETTLE)
+
+    assert settler.settled(2 * SETTLE - 1) == [SCAN, sidecar]
+
+
+def test_a_scan_asks_again_soon_when_its_sidecar_is_in_a_long_pause(settler: Settler) -> None:
+    sidecar = replace(SCAN, rel="a_IR.tif")
+    now = hand_over(settler, sidecar, 0)
+    for _ in range(6):
+        settler.report_busy(sidecar, "open for writing", now)
+        now = settler.next_deadline(now) or now
+        settler.observe(sidecar, now, SETTLE)
+        settler.settled(now)
+    settler.report_busy(sidecar, "open for writing", now)
+    settler.observe(SCAN, now, SETTLE)
+    settler.observe(SCAN, now + SETTLE, SETTLE)
+    settler.settled(now + SETTLE)
+
+    settler.report_unfinished_companion(SCAN, "a_IR.tif", "its sidecar is open", now + SETTLE)
+
+    assert settler.next_deadline(now + SETTLE) == now + 2 * SETTLE
+
+
 def changed_in(file: Candidate, what: str, value: int) -> Candidate:
     match what:
         case "size":
@@ -210,7 +296,9 @@ LOOKS = st.lists(
     st.tuples(
         st.sampled_from([0.1, 0.5, 1.0, 2.0, 4.9, 5.0, 7.0, 400.0]),  # seconds since the look before
         st.sampled_from(["same", "size", "mtime", "inode", "gone"]),
-        st.sampled_from(["", "incomplete", "busy", "zeros"]),  # what a check reports if it is handed over
+        st.sampled_from(
+            ["", "incomplete", "busy", "zeros", "alone", "again"]
+        ),  # what a check reports if it is handed over
     ),
     max_size=60,
 )
@@ -245,6 +333,10 @@ def test_no_file_is_ever_handed_over_within_the_window_after_a_change(
                 settler.report_busy(candidate, "busy", now)
             elif report == "zeros":
                 settler.report_zero_tail(candidate, now)
+            elif report == "alone":
+                settler.report_alone(candidate, "no scan", 50, now)
+            elif report == "again":
+                settler.offer_again(candidate, now)
 
 
 @settings(deadline=None)  # a busy machine is no failure

@@ -1,0 +1,51 @@
+"""Which of the files in a root belong together, from one look at it. Values only, no disk.
+
+A sidecar belongs to one scan in its folder: the one spelt exactly alike before one that differs in case, a TIFF before
+other kinds. A plain companion belongs to every scan of its name.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from spotlessd.companions import SIDECAR_SUFFIXES, folded
+from spotlessd.roots import Candidate
+
+
+class Pairs:
+    """The scans of one root with their companions. Built from everything that one look found there."""
+
+    def __init__(self, candidates: Iterable[Candidate] = ()) -> None:
+        self._companions: dict[str, list[Candidate]] = defaultdict(list)
+        self._scan_of: dict[str, Candidate] = {}
+        scans: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+        companions = []
+        for candidate in candidates:
+            if candidate.companion is not None:
+                companions.append(candidate)
+                continue
+            path = PurePosixPath(candidate.rel)
+            for name in {folded(path.stem), folded(path.name)}:
+                scans[str(path.parent), name].append(candidate)
+        for companion in sorted(companions, key=lambda candidate: candidate.rel):
+            assert companion.companion is not None  # noqa: S101 - chosen above
+            folder, stem = str(PurePosixPath(companion.rel).parent), companion.companion.stem
+            found = sorted(scans.get((folder, folded(stem)), ()), key=lambda scan: _rank(scan, stem))
+            if companion.companion.is_sidecar:
+                found = [scan for scan in found if folded(PurePosixPath(scan.rel).stem) == folded(stem)][:1]
+            for scan in found:
+                self._companions[scan.rel].append(companion)
+                self._scan_of.setdefault(companion.rel, scan)
+
+    def companions_of(self, rel: str) -> list[Candidate]:
+        """Return the companions of a scan, by name."""
+        return list(self._companions.get(rel, ()))
+
+    def scan_of(self, rel: str) -> Candidate | None:
+        """Return the scan that a companion belongs to; the first one of several."""
+        return self._scan_of.get(rel)
+
+
+def _rank(scan: Candidate, stem: str) -> tuple[bool, bool, str]:
+    path = PurePosixPath(scan.rel)
+    return path.stem != stem, path.suffix.lower() not in SIDECAR_SUFFIXES, scan.rel
