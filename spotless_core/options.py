@@ -150,9 +150,9 @@ class DeviceOptions:
 class RestoreOptions:
     """Everything one restoration depends on. `film_format` gives the scale where the file does not.
 
-    `allow_reencode`: encode a JPEG anew where libturbojpeg is missing, which moves values outside the mask. Else refuse.
-    `allow_transcode`: turn a TIFF's lossy segments into Deflate ones. Else refuse. Neither happens without a word: the
-    receipt's `preservation` then is "reencoded" or "transcoded". `mask_format`: the kind of the mask file.
+    `allow_reencode`: encode a JPEG anew where libturbojpeg is missing, which moves values outside the mask too; else
+    refuse. `allow_transcode`: turn a TIFF's lossy segments into Deflate ones; else refuse. The receipt's `preservation`
+    then is "reencoded" or "transcoded". `mask_format`: the kind of the mask file.
     """
 
     detect: DetectOptions = field(default_factory=DetectOptions)

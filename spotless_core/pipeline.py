@@ -3,10 +3,9 @@
 Comes in: a scan, where to write, the loaded networks, the options. Goes out: the restored file, its mask, a preview
 and the facts for the receipt. Promise: what is written was decoded again and is bit-identical to the scan outside the
 mask (JPEG: outside its blocks), or nothing is written. The frame is worked on in bands and windows: large ones lie in
-unlinked files beside the results (image_io/scratch.py). Names, folders and publishing are the caller's.
+unlinked files (image_io/scratch.py). Names, folders and publishing are the caller's.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,9 +21,10 @@ from spotless_core.detection.detector import Detector
 from spotless_core.detection.lines import LineScores, find_lines
 from spotless_core.detection.mask import MaskResult, cautious_if_coarse, describe_defects, make_mask, thresholds_for
 from spotless_core.detection.scale import micrometres_per_pixel
-from spotless_core.errors import ModelError, OutputError
+from spotless_core.errors import ModelError, PreservationError
 from spotless_core.image_io.decode import decode_frame, make_grey
 from spotless_core.image_io.edited_rows import EditedRows
+from spotless_core.image_io.hashing import hash_file, hash_infrared
 from spotless_core.image_io.mask_png import read_mask, write_mask
 from spotless_core.image_io.opening import open_scan
 from spotless_core.image_io.preview import write_preview
@@ -39,12 +39,11 @@ from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import ModelEntry, default_models_folder, read_manifest
 from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
 from spotless_core.photo import Edit, ScanInfo
-from spotless_core.receipt import FileFacts, InputFacts, Receipt
+from spotless_core.receipt import FileFacts, InfraredFacts, InputFacts, Receipt
 from spotless_core.stopwatch import Stopwatch, peak_memory_mb
 
 SOFTWARE = "spotlessd 0.1.0"
 DETECTOR = "detector"
-HASH_CHUNK = 1 << 22
 
 OnStep = Callable[[str, float], None]
 OnFraction = Callable[[float], None]
@@ -115,9 +114,10 @@ def restore_photo(
         PreservationError: the encoded result failed the check; it was removed.
     """
     watch = Stopwatch()
-    with open_scan(source, options.max_megapixels) as scan, ScratchSpace(outputs.image.parent) as space:
+    with _open(source, options) as scan, ScratchSpace(_scratch_folders(outputs.image.parent)) as space:
         info = scan.info
-        digest = _sha256(source, lambda: on_step("decode", 0.0))
+        digest = hash_file(source, lambda: on_step("decode", 0.0))
+        infrared = hash_infrared(scan, lambda: on_step("decode", 0.0))
         frame = decode_frame(scan, space, _share(on_step, "decode", 0, 1))
         encoding = sense_encoding(frame, info.bits, is_min_white=info.is_min_white)
         um_per_px, scale_note = micrometres_per_pixel(info, options.film_format)
@@ -159,17 +159,18 @@ def restore_photo(
             _share(on_step, "encode", 0, 0.5),
         )
         space.close()
-        write_mask(outputs.mask, found.mask, info)
+        write_mask(outputs.mask, found.mask, info, options.mask_format)
         written = {"mask": outputs.mask, "preview": outputs.preview}
+        preservation = info.preservation
         if not held:
-            scan.write_restored(outputs.image, repaired.edits)
+            preservation = scan.write_restored(outputs.image, repaired.edits).preservation
             written["image"] = outputs.image
         watch.lap("encode")
 
         if not held:
             on_step("verify", 0.0)
-            _verify(scan, outputs.image, found.mask, repaired.edits, lambda row: on_step("verify", row / info.height))
-        hashes = {role: _sha256(path, lambda: on_step("verify", 1.0)) for role, path in written.items()}
+            _verify(scan, outputs.image, found.mask, repaired.edits, infrared, _share(on_step, "verify", 0, 1))
+        hashes = {role: hash_file(path, lambda: on_step("verify", 1.0)) for role, path in written.items()}
         facts = {role: FileFacts(path.name, hashes[role]) for role, path in written.items()}
         watch.lap("verify")
 
@@ -177,7 +178,7 @@ def restore_photo(
     return Receipt(
         software=SOFTWARE,
         outcome="held" if held else "done",
-        input=_input_facts(source, source_name, digest, info, encoding, um_per_px),
+        input=_input_facts(source, source_name, digest, info, infrared, encoding, um_per_px),
         outputs=facts,
         models=tools.models,
         device=tools.device,
@@ -186,8 +187,8 @@ def restore_photo(
         | {"inpaint_method": tools.inpainter.name, "mask_given": given_mask is not None},
         defects=defects,
         coverage=round(found.coverage, 6),
-        preservation=info.preservation,
-        outside_mask_identical=not held,
+        preservation=preservation,
+        outside_mask_identical=not held and preservation != "reencoded",
         seconds=watch.seconds(),
         peak_memory_mb=peak_memory_mb(),
         notes=notes,
@@ -201,8 +202,7 @@ def detect_photo(
 
     Unlike restoring, this holds the whole probability in memory.
     """
-    scratch = Path(tempfile.gettempdir())
-    with open_scan(source, options.max_megapixels) as scan, ScratchSpace(scratch) as space:
+    with _open(source, options) as scan, ScratchSpace(_scratch_folders()) as space:
         frame = decode_frame(scan, space, _share(on_step, "decode", 0, 1))
         encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
@@ -249,6 +249,7 @@ def _detect(
     found = make_mask(
         probability, thresholds, mask_options, um_per_px, grey, scores, _share(on_step, "detect", 0.95, 1)
     )
+    space.release(grey)
     return _Seen(probability, scores, replace(found, left_alone=(*found.left_alone, *([note] if note else []))))
 
 
@@ -257,29 +258,42 @@ def _share(on_step: OnStep, step: str, first: float, last: float) -> OnFraction:
     return lambda done: on_step(step, first + (last - first) * done)
 
 
-def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], on_rows: Callable[[int], None]) -> None:
+def _open(source: Path, options: RestoreOptions) -> ScanFile:
+    return open_scan(
+        source,
+        options.max_megapixels,
+        allow_transcode=options.allow_transcode,
+        allow_reencode=options.allow_reencode,
+    )
+
+
+def _scratch_folders(*others: Path) -> list[Path]:
+    """A local disk, which results need not lie on, comes first."""
+    return [Path(tempfile.gettempdir()), *others]
+
+
+def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], infrared: str, on_fraction: OnFraction) -> None:
     try:
-        verify_restored(scan, image, mask, edits, on_rows)
+        verify_restored(scan, image, mask, edits, lambda row: on_fraction(row / scan.info.height))
+        if infrared:
+            with open_scan(image, float("inf"), allow_transcode=True) as result:
+                if hash_infrared(result, lambda: on_fraction(1.0)) != infrared:
+                    raise PreservationError("the infrared plane of the result is not the scan's.")
     except BaseException:
         image.unlink(missing_ok=True)  # a result that failed the check must not lie about under any name
         raise
 
 
-def _sha256(path: Path, on_chunk: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(HASH_CHUNK):
-                digest.update(chunk)
-                on_chunk()
-    except OSError as error:
-        raise OutputError(f"{path.name}: cannot be read back ({error.strerror}).") from error
-    return digest.hexdigest()
-
-
 def _input_facts(
-    source: Path, name: str | None, digest: str, info: ScanInfo, encoding: Encoding, um_per_px: float
+    source: Path,
+    name: str | None,
+    digest: str,
+    info: ScanInfo,
+    infrared: str,
+    encoding: Encoding,
+    um_per_px: float,
 ) -> InputFacts:
+    plane = info.infrared
     return InputFacts(
         name=name or source.name,
         sha256=digest,
@@ -294,6 +308,7 @@ def _input_facts(
         um_per_px=round(um_per_px, 4),
         encoding=encoding.describe(info.bits),
         polarity=encoding.polarity,
+        infrared=InfraredFacts(plane.source, plane.index, plane.is_sure, infrared) if plane else None,
     )
 
 

@@ -16,8 +16,22 @@ Role = Literal["image", "mask", "preview"]
 
 
 @dataclass(frozen=True, slots=True)
+class InfraredFacts:
+    """The infrared plane: where it lies ("sample" or "page", `index`), whether it surely is one, and the sha256 of its
+    samples, row by row in little-endian order; the result's are the same.
+    """
+
+    source: str
+    index: int
+    is_sure: bool
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class InputFacts:
-    """The scan: `dpi` is the resolution used (None: unknown, pixels were taken for `film_format`'s scale)."""
+    """The scan: `dpi` is the resolution used (None: unknown, pixels were taken for `film_format`'s scale). `infrared`:
+    None where it has none.
+    """
 
     name: str
     sha256: str
@@ -32,6 +46,7 @@ class InputFacts:
     um_per_px: float
     encoding: str
     polarity: str
+    infrared: InfraredFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,12 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One scan's journey. `coverage`: masked fraction of the frame. `seconds`: by step and in total."""
+    """One scan's journey. `coverage`: masked fraction of the frame. `seconds`: by step and in total.
+
+    `outside_mask_identical`: what `preservation` promises was proven on the written image. exact, transcoded: every
+    sample outside the mask is the scan's; block: so is every compressed block that the mask does not touch. False
+    where the picture was reencoded, or nothing was written.
+    """
 
     software: str
     outcome: Outcome

@@ -20,7 +20,10 @@ DEADLINE_SECONDS = 60.0
 
 
 class Station:
-    """One station in a folder, and the daemons started on it."""
+    """One station in a folder, and the daemons started on it by `program` with its `loader`."""
+
+    program = "fake_workers.py"
+    loader = "load_fake"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +49,7 @@ class Station:
         if crash_at:
             environment["SPOTLESSD_CRASH_AT"] = crash_at
         process = subprocess.Popen(
-            [sys.executable, str(TESTS / "fake_workers.py"), str(self.config), *words],
+            [sys.executable, str(TESTS / self.program), str(self.config), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -56,7 +59,7 @@ class Station:
         return process
 
     def run_once(self, *words: str, crash_at: str = "") -> tuple[int, str]:
-        process = self.start("load_fake", "--once", *words, crash_at=crash_at)
+        process = self.start(self.loader, "--once", *words, crash_at=crash_at)
         text, _ = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, text
 
@@ -64,8 +67,8 @@ class Station:
         with Database.open(self.state / LEDGER_NAME) as database:
             return {job.identity.rel: job.state for job in Ledger(database).jobs()}
 
-    def wait_for(self, claim: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+    def wait_for(self, claim: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while not claim():
             assert time.monotonic() < deadline, "it did not happen in time"
             time.sleep(0.05)

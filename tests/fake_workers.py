@@ -2,7 +2,7 @@
 
 The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
 by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only,
-`hog…` takes `HOG_MB` of memory and holds the interpreter, `segfault…` reads where nothing is.
+`freeze…` holds the interpreter too, `hog…` takes `HOG_MB` of memory, `segfault…` reads where nothing is.
 Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once] [--no-links]`.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spotless_core.errors import (
@@ -24,7 +25,7 @@ from spotless_core.errors import (
 )
 from spotless_core.receipt import FileFacts, InputFacts, Receipt
 from spotlessd.messages import WorkerSetup, WorkOrder
-from spotlessd.worker import OnStep
+from spotlessd.worker import Loader, OnStep
 
 MAGIC = b"FAKE SCAN "
 HOG_MB = 600
@@ -66,11 +67,16 @@ class FakeRestorer:
     def __init__(self, step_seconds: float = 0.0) -> None:
         self._step_seconds = step_seconds
 
+    def result_of(self, source: Path) -> bytes:
+        """Return what is published for a scan; raises what is wrong with it."""
+        check_fake_header(source)
+        return restored_bytes(source)
+
     def restore(self, order: WorkOrder, on_step: OnStep) -> Receipt:
         on_step("decode", 0.0)
         if order.given_mask is not None and not order.given_mask.is_file():
             raise ScanError("the given mask is not there.")
-        check_fake_header(order.source)
+        result = self.result_of(order.source)
         source = order.source.read_bytes()
         time.sleep(self._step_seconds)
         _misbehave(order)
@@ -78,7 +84,7 @@ class FakeRestorer:
         contents = {
             "mask": b"MASK " + source[:100],
             "preview": b"PREVIEW " + str(order.options.mask.sensitivity).encode(),
-            "image": b"RESTORED " + source,
+            "image": result,
         }
         is_held = order.source_name.startswith("held")
         if is_held:
@@ -131,6 +137,8 @@ def _misbehave(order: WorkOrder) -> None:
         os.kill(os.getpid(), 9)
     if name.startswith("hang"):
         time.sleep(3600)
+    if name.startswith("freeze"):
+        ctypes.PyDLL(None).sleep(3600)
     if name.startswith("hog"):
         held = bytearray(HOG_MB * 1_000_000)
         held[::4096] = b"x" * len(held[::4096])
@@ -172,18 +180,18 @@ def _refuse_links(*_: object, **__: object) -> None:
     raise PermissionError(errno.EPERM, "no hard links on this file system")
 
 
-def main() -> int:
+def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str, Loader] | None = None) -> int:
     from spotlessd.log import set_up_log
     from spotlessd.service import Service
     from spotlessd.settings import load_settings
 
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     settings = load_settings(Path(words[0]))
-    loader = globals()[words[1]] if len(words) > 1 else load_fake
+    loader = (loaders or globals())[words[1]] if len(words) > 1 else load_fake
     set_up_log(settings.log)
     if "--no-links" in sys.argv:
         os.link = _refuse_links  # as on exFAT and many shares
-    return Service(settings, is_once="--once" in sys.argv, loader=loader, check=check_fake_header).run()
+    return Service(settings, is_once="--once" in sys.argv, loader=loader, check=check).run()
 
 
 if __name__ == "__main__":

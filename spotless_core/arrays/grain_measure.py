@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import FloatImage, Mask
+from spotless_core.arrays.samples import to_image
 from spotless_core.arrays.windows import SampleWindows
 
 Floats = NDArray[np.float32]
@@ -98,8 +99,8 @@ def measure_frame_grain(
 ) -> FilmGrain | None:
     """Measure the grain of a whole frame in evenly spread windows; None if there is no clean film.
 
-    `frame`: windows of H×W×C, stored samples. `full_scale`: 255 or 65535, 1.0 for float. `mask`: H×W bool, True = not
-    clean film. `random` draws the field. The variance that rounding to whole numbers adds is taken off.
+    `frame`: windows of H×W×C, stored samples. `full_scale`: 255 or 65535, the white of float. `mask`: H×W bool,
+    True = not clean film. `random` draws the field. The variance that rounding to whole numbers adds is taken off.
     """
     height, width = mask.shape
     windows = [
@@ -107,7 +108,7 @@ def measure_frame_grain(
         for top in _starts(height)
         for left in _starts(width)
     ]
-    blocks = [_blocks(frame[place].astype(np.float32) / np.float32(full_scale), mask[place]) for place in windows]
+    blocks = [_blocks(to_image(frame[place], full_scale), mask[place]) for place in windows]
     quantum = 1 / full_scale if frame.dtype.kind == "u" else 0.0
     return _film(_joined(blocks), quantum, FRAME_FIELD_PX, random)
 

@@ -25,14 +25,14 @@ class EditedRows:
     """
 
     def __init__(self, edits: Sequence[Edit], info: ScanInfo) -> None:
-        self._buckets: defaultdict[int, list[Edit]] = defaultdict(list)
-        for edit in edits:
+        self._buckets: defaultdict[int, list[tuple[int, Edit]]] = defaultdict(list)
+        for place, edit in enumerate(edits):
             _require_fits(edit, info)
             if not edit.mask.any():
                 continue
             last_row = edit.top + edit.mask.shape[0] - 1
             for bucket in range(edit.top // BUCKET_ROWS, last_row // BUCKET_ROWS + 1):
-                self._buckets[bucket].append(edit)
+                self._buckets[bucket].append((place, edit))
 
     def touch(self, top: int, bottom: int) -> bool:
         """Whether an edit's box meets the rows [top, bottom)."""
@@ -58,17 +58,20 @@ class EditedRows:
         return changed
 
     def _in_rows(self, top: int, bottom: int) -> list[Edit]:
-        found: dict[int, Edit] = {}
-        for bucket in range(top // BUCKET_ROWS, (bottom - 1) // BUCKET_ROWS + 1):
-            for edit in self._buckets.get(bucket, ()):
-                if edit.top < bottom and edit.top + edit.mask.shape[0] > top:
-                    found[id(edit)] = edit
-        return list(found.values())
+        """Return the edits that meet the rows, in the order in which they were given."""
+        buckets = range(top // BUCKET_ROWS, (bottom - 1) // BUCKET_ROWS + 1)
+        found = {
+            place: edit
+            for bucket in buckets
+            for place, edit in self._buckets.get(bucket, ())
+            if edit.top < bottom and edit.top + edit.mask.shape[0] > top
+        }
+        return [found[place] for place in sorted(found)]
 
 
 def _require_fits(edit: Edit, info: ScanInfo) -> None:
     """Raise `ArrayContractError` unless the edit's arrays agree with each other and with the frame."""
-    dtype = np.dtype(np.uint8 if info.bits == 8 else np.uint16)
+    dtype = info.dtype
     if edit.mask.dtype != np.bool_ or edit.mask.ndim != 2:
         raise ArrayContractError(f"edit mask: {edit.mask.dtype} {edit.mask.shape}; bool with 2 dimensions expected.")
     height, width = edit.mask.shape

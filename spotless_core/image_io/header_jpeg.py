@@ -11,7 +11,9 @@ import struct
 from dataclasses import dataclass
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
-from spotless_core.image_io.jpeg_segments import APP0, APP2, APP15, JpegColors, Segment, read_segments
+from spotless_core.image_io.jpeg_frame import Component, read_components, read_tables
+from spotless_core.image_io.jpeg_index import check_index, is_index, moved_index
+from spotless_core.image_io.jpeg_segments import APP0, APP15, JpegColors, Segment, read_segments
 
 SOI, EOI, SOS, DQT, DHT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xDC, 0xFE
 SOF_BASELINE, SOF_EXTENDED, SOF_PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -28,34 +30,10 @@ BLOCK_PX = 8
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 200
 """Real progressive files have about ten; each scan costs a pass over the whole frame."""
-CHROMA_RATIOS = {(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)}
-"""Pixels per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, 4:1:1."""
 NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """The end of compressed data: neither a stuffed zero nor a restart marker nor a fill byte."""
 FILL = re.compile(rb"\xff+")
 """A marker may have any number of fill bytes before it."""
-
-
-def _diagonal_order(place: int) -> tuple[int, int]:
-    row, column = divmod(place, 8)
-    diagonal = row + column
-    return diagonal, row if diagonal % 2 else column
-
-
-ZIGZAG = tuple(sorted(range(64), key=_diagonal_order))
-"""Place in the file → place in natural order (rows of 8)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One colour component. `across`, `down`: its blocks per MCU. `x_ratio`, `y_ratio`: pixels per sample."""
-
-    identifier: int
-    across: int
-    down: int
-    x_ratio: int
-    y_ratio: int
-    table: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +60,24 @@ class JpegHeader:
     orientation: int
     has_icc_profile: bool
 
-    def kept_segments(self) -> list[bytes]:
-        """Return the segments a copy carries: all but the tables of the entropy coder, which is run anew."""
-        kept = [segment.raw for segment in self.segments if segment.marker not in {DHT, DRI}]
-        return kept + [segment.raw for segment in self.late_segments]
+    def carried(self, end: int, *, only_metadata: bool = False) -> list[bytes]:
+        """Return the segments of a copy whose picture ends at `end`, in their order.
 
-    def metadata_segments(self) -> list[bytes]:
-        """Return the APPn and COM segments in their order: what is left of the file when its picture is encoded anew."""
-        return [
-            segment.raw
-            for segment in (*self.segments, *self.late_segments)
-            if segment.marker == COM or APP0 <= segment.marker <= APP15
-        ]
+        These are all but the tables of the entropy coder, which is run anew; with `only_metadata` the APPn and COM
+        segments alone. An index of several pictures is led to where they now are.
+        """
+        copied, old_start, new_start = [], 2, 2
+        for segment in (*self.segments, *self.late_segments):
+            raw, size = segment.raw, len(segment.raw)
+            if segment.marker == COM or APP0 <= segment.marker <= APP15:
+                if is_index(segment):
+                    raw = moved_index(segment, old_start, self.end, new_start, end)
+            elif only_metadata or segment.marker in {DHT, DRI}:
+                old_start += size
+                continue
+            copied.append(raw)
+            old_start, new_start = old_start + size, new_start + size
+        return copied
 
     @property
     def mcus(self) -> int:
@@ -138,6 +122,7 @@ class _Walk:
         self._tables: dict[int, tuple[int, ...]] = {}
         self._segments: list[Segment] = []
         self._late: list[Segment] = []
+        self._indices: list[tuple[Segment, int]] = []
         self.end = 0
 
     def step(self) -> None:
@@ -203,32 +188,17 @@ class _Walk:
         if segment.marker in {SOF_BASELINE, SOF_EXTENDED, SOF_PROGRESSIVE}:
             self._take_frame(segment)
         elif segment.marker == DQT:
-            self._take_tables(segment.content)
-        elif segment.marker == APP2 and segment.content.startswith(b"MPF\0"):
-            raise UnsupportedScanError("a JPEG of several pictures (MPF); one picture expected. Export it as TIFF.")
+            self._tables.update(read_tables(segment.content))
+        elif is_index(segment):
+            self._indices.append((segment, self._position - len(segment.raw)))
 
     def _take_late(self, segment: Segment) -> None:
+        if is_index(segment):
+            raise UnsupportedScanError("a JPEG with an index of several pictures behind its data. Export it as TIFF.")
         if segment.marker == COM or APP0 <= segment.marker <= APP15:
             self._late.append(segment)
         elif segment.marker not in {DHT, DRI}:
             raise UnsupportedScanError("a JPEG that changes its tables between scans. Export it as TIFF.")
-
-    def _take_tables(self, content: bytes) -> None:
-        position = 0
-        while position < len(content):
-            wide, number = content[position] >> 4, content[position] & 15
-            size = 128 if wide else 64
-            steps = content[position + 1 : position + 1 + size]
-            if wide > 1 or number > 3 or len(steps) < size:
-                raise ScanError("a quantisation table of the JPEG is damaged. Scan it again.")
-            values = struct.unpack(">64H", steps) if wide else tuple(steps)
-            if 0 in values:
-                raise ScanError("a quantisation table of the JPEG holds a zero. Scan it again.")
-            natural = [0] * 64
-            for value, place in zip(values, ZIGZAG, strict=True):
-                natural[place] = value
-            self._tables[number] = tuple(natural)
-            position += 1 + size
 
     def _take_frame(self, segment: Segment) -> None:
         content = segment.content
@@ -248,7 +218,7 @@ class _Walk:
                 f"{width}×{height} pixels are more than max_megapixels = {self._max_megapixels:g} allows."
             )
         self._size = (width, height)
-        self._components = _components(content[6:])
+        self._components = read_components(content[6:])
         self._is_progressive = segment.marker == SOF_PROGRESSIVE
         self._frame_end = self._position
         self._accuracy = {component.identifier: [None] * 64 for component in self._components}
@@ -286,6 +256,10 @@ class _Walk:
         if (self.end - self._data_start) * 8 < blocks:
             # Each block's DC coefficient takes at least one bit.
             raise ScanError(f"the JPEG claims {width}×{height} pixels, but its data cannot hold them. Scan it again.")
+        if len(self._indices) > 1:
+            raise UnsupportedScanError("a JPEG with two indices of several pictures (MPF). Export it as TIFF.")
+        for segment, start in self._indices:
+            check_index(segment, start, self.end, self._data)
         facts = read_segments(self._segments, bytes(component.identifier for component in self._components))
         return JpegHeader(
             width=width,
@@ -303,21 +277,3 @@ class _Walk:
             orientation=facts.orientation,
             has_icc_profile=facts.has_icc_profile,
         )
-
-
-def _components(content: bytes) -> tuple[Component, ...]:
-    """Read the frame's components and check their sampling."""
-    parts = [tuple(content[at : at + 3]) for at in range(0, len(content), 3)]
-    factors = [(sampling >> 4, sampling & 15) for _, sampling, _ in parts]
-    if any(not 1 <= value <= 4 for factor in factors for value in factor):
-        raise ScanError("the JPEG's sampling factors are damaged. Scan it again.")
-    if len(parts) == 1:
-        return (Component(parts[0][0], 1, 1, 1, 1, parts[0][2]),)  # an only component has an MCU of one block
-    # Black is sampled as finely as luminance.
-    if factors[0] not in CHROMA_RATIOS or factors[1:] != [(1, 1), (1, 1), factors[0]][: len(parts) - 1]:
-        raise UnsupportedScanError(f"a JPEG of unusual sampling {factors}; 4:4:4 to 4:1:1 expected. Export it as TIFF.")
-    across, down = factors[0]
-    return tuple(
-        Component(identifier, h, v, across // h, down // v, table)
-        for (identifier, _, table), (h, v) in zip(parts, factors, strict=True)
-    )

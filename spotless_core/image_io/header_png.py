@@ -18,8 +18,9 @@ CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """Samples per pixel of the colour types we keep: grey, RGB, grey with alpha, RGB with alpha."""
 MAX_SIDE_PX = 1_000_000
 """The decoder's own limit for width and height."""
-MAX_CHUNKS = 2_000_000
-"""A 2000-megapixel 16-bit RGB file in IDAT chunks of 8 KiB has 1.5 million."""
+FREE_CHUNKS = 10_000
+MIN_MEAN_CHUNK_BYTES = 1024
+"""Writers use IDAT chunks of 4 KiB and more; millions of tiny ones are only there to keep a reader busy."""
 MAX_DEFLATE_RATIO = 1032
 """Deflate cannot expand a byte into more; a header that claims more pixels than that is a bomb."""
 MAX_EXIF_BYTES = 1 << 20
@@ -67,7 +68,8 @@ def check_png(file: PositionalFile, max_megapixels: float) -> PngHeader:
         raise ScanError("not a PNG file: its signature is wrong.")
     walk = _Walk(file, max_megapixels)
     position = len(SIGNATURE)
-    for _ in range(MAX_CHUNKS):
+    most = FREE_CHUNKS + file.size // MIN_MEAN_CHUNK_BYTES
+    for _ in range(most):
         length, name = struct.unpack(">I4s", file.read(position, 8))
         if length > 0x7FFFFFFF or not name.isalpha():
             raise ScanError(f"PNG chunk at byte {position} is damaged ({name!r}, {length} bytes). Scan it again.")
@@ -81,7 +83,7 @@ def check_png(file: PositionalFile, max_megapixels: float) -> PngHeader:
         position = end
         if name == b"IEND":
             return walk.header()
-    raise UnsupportedScanError(f"a PNG of more than {MAX_CHUNKS} chunks. Export the scan again.")
+    raise UnsupportedScanError(f"a PNG of {file.size} bytes in more than {most} chunks. Export the scan again.")
 
 
 class _Walk:

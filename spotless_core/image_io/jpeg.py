@@ -2,8 +2,8 @@
 
 A copy keeps every other block's coefficients, all marker segments but the entropy coder's tables, and the bytes after
 the end marker; progressive stays progressive. The entropy code is made anew, so restart markers go and its tables
-change. Writing needs libturbojpeg; opening and reading do not. Where it is missing, writing is refused or, if the caller
-allows it, the picture is encoded anew as a whole (jpeg_reencoding.py).
+change. Writing needs libturbojpeg; opening and reading do not. Where it is missing, writing is refused or, if the
+caller allows it, the picture is encoded anew as a whole (jpeg_reencoding.py).
 """
 
 from collections.abc import Sequence
@@ -130,7 +130,8 @@ class JpegScan:
         except ScanError as error:
             raise PreservationError(f"the result is not a sound JPEG: {error}") from error
         is_reencoding = self._is_reencoding
-        if _carried(header, is_reencoding) != _carried(self._header, is_reencoding):
+        expected = self._header.carried(header.end, only_metadata=is_reencoding)
+        if header.carried(header.end, only_metadata=is_reencoding) != expected:
             raise PreservationError("the result's marker segments (metadata) differ from the scan's.")
         if data[header.end :] != self._data[self._header.end :]:
             raise PreservationError("the result's bytes after the picture differ from the scan's.")
@@ -147,7 +148,7 @@ class JpegScan:
         except ScanError as error:
             raise PreservationError(f"the result cannot be decoded: {error}") from error
         if shift.size and shift.mean() > MAX_MEAN_SHIFT:
-            raise PreservationError(f"encoding anew moved the values outside the mask by {shift.mean():.1f} on average.")
+            raise PreservationError(f"encoding anew moved values outside the mask by {shift.mean():.1f} on average.")
 
     def _require_blocks(self, picture: bytes, mask: Mask) -> None:
         untouched = [~touched_blocks(mask, component) for component in self._header.components]
@@ -185,7 +186,8 @@ class JpegScan:
     def _frame(self) -> Samples:
         if self._decoded is None:
             if is_available():
-                # libjpeg decodes damaged data with a mere warning; the transform stops at the first one.
+                # libjpeg decodes damaged data with a mere warning; the transform stops at the first one. A changed bit
+                # that leaves the data well-formed shows in neither: JPEG has no checksum.
                 visit_blocks(self._picture(), _ignore_blocks)
             self._decoded = _decode(self._picture(), self._header)
         return self._decoded
@@ -209,8 +211,9 @@ class JpegScan:
         made = check_jpeg(bare, float("inf"))
         if _geometry(made) != _geometry(self._header):
             raise PreservationError("libturbojpeg wrote another picture geometry than the scan's.")
-        head = [b"\xff\xd8", *self._header.kept_segments()]
-        return b"".join((*head, bare[made.frame_end : made.end], self._data[self._header.end :]))
+        data = bare[made.frame_end : made.end]
+        end = 2 + sum(map(len, self._header.carried(self._header.end))) + len(data)
+        return b"".join((b"\xff\xd8", *self._header.carried(end), data, self._data[self._header.end :]))
 
 
 def _geometry(header: JpegHeader) -> object:
@@ -221,10 +224,6 @@ def _geometry(header: JpegHeader) -> object:
 
 def _decoded_shape(header: JpegHeader) -> object:
     return (header.width, header.height, header.colors, header.is_progressive)
-
-
-def _carried(header: JpegHeader, is_reencoding: bool) -> list[bytes]:
-    return header.metadata_segments() if is_reencoding else header.kept_segments()
 
 
 def _digest(content: bytes) -> bytes:

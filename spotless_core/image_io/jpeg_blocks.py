@@ -3,8 +3,8 @@
 Comes in: the edits, the decoded frame, and the quantised blocks as the file has them. Goes out: blocks in which the
 difference to the repair was added, with the file's own quantisation steps; what the mask does not meet is not written.
 As the transform is linear, only the difference is quantised: pixels beside the mask in the same block move by rounding
-alone. Source: ITU-T T.81, annex A.3.3 (transform); ITU-T T.871, section 7 (colour); libjpeg, jdcolor.c (YCCK: Y, Cb, Cr of 255 - C,
-255 - M, 255 - Y).
+alone. Sources: ITU-T T.81, annex A.3.3 (transform); ITU-T T.871, section 7 (colour); libjpeg, jdcolor.c (YCCK: Y, Cb
+and Cr of 255 - C, 255 - M, 255 - Y).
 """
 
 from typing import TypeAlias
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import Mask, Samples
+from spotless_core.errors import ScanError
 from spotless_core.image_io.edited_rows import EditedRows
-from spotless_core.image_io.header_jpeg import Component, JpegHeader
+from spotless_core.image_io.header_jpeg import JpegHeader
+from spotless_core.image_io.jpeg_frame import Component
 from spotless_core.image_io.turbojpeg import Blocks
 
 AnyArray: TypeAlias = NDArray[np.generic]
@@ -26,6 +28,8 @@ BLACK = 3
 """The index of K: never part of a colour transform."""
 MAX_COEFFICIENT = 1023
 """The largest magnitude that every 8-bit JPEG can code."""
+LEAST_COEFFICIENT = -1024
+"""Of a black block's mean, the one that is larger. Damaged data decodes to more, which no encoder can write again."""
 YCC_WEIGHTS = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
 )
@@ -98,6 +102,8 @@ class BlockEditor:
 
     def visit(self, index: int, row: int, blocks: Blocks) -> None:
         """Write into one row of `blocks` (n×8×8) of component `index` what the edits change there."""
+        if blocks.min() < LEAST_COEFFICIENT or blocks.max() > MAX_COEFFICIENT:
+            raise ScanError("the JPEG's compressed data is damaged: it holds values beyond 8 bits. Scan it again.")
         component = self._header.components[index]
         high, wide = BLOCK * component.y_ratio, BLOCK * component.x_ratio
         top, bottom = row * high, min(self._header.height, (row + 1) * high)

@@ -4,9 +4,12 @@ Comes in: a path. Goes out: a `ScanFile`. The first bytes decide, never the name
 Python before any decoder sees the file; what cannot be kept exactly is refused with a sentence.
 """
 
+import re
 from pathlib import Path
 
 from spotless_core.errors import MissingInputError, TruncatedScanError, UnsupportedScanError
+from spotless_core.image_io.flat import open_bmp, open_pnm
+from spotless_core.image_io.foreign_formats import EXPECTED, SNIFF_BYTES, refusal
 from spotless_core.image_io.jpeg import JpegScan
 from spotless_core.image_io.png import PngScan
 from spotless_core.image_io.scan_file import ScanFile
@@ -14,16 +17,23 @@ from spotless_core.image_io.tiff import TiffScan
 
 MAX_MEGAPIXELS = 2000.0
 """A larger claim in a header is taken for a hostile file; 8×10 in at 4800 dpi is 1,843 megapixels."""
-SNIFF_BYTES = 16
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
+BMP_MAGIC = b"BM"
+PNM_MAGIC = re.compile(rb"P[1-7Ff]\s")
+CANON_RAW = (b"CR\2\0", 8)
+"""Magic and offset of the one camera raw format whose TIFF directories do not tell it."""
 
 
-def open_scan(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, allow_transcode: bool = False) -> ScanFile:
+def open_scan(
+    path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, allow_transcode: bool = False, allow_reencode: bool = False
+) -> ScanFile:
     """Open the scan at `path`.
 
     `allow_transcode`: accept a TIFF with JPEG inside; its repaired copy has the same picture in a lossless codec.
+    `allow_reencode`: where libturbojpeg is missing, let a JPEG's whole picture be encoded anew when it is repaired.
+    `info.preservation` says which of them will happen.
 
     Raises:
         MissingInputError: no regular file is there.
@@ -35,12 +45,18 @@ def open_scan(path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, allow_trans
         raise MissingInputError("no such file, or not a regular file.")
     with path.open("rb") as file:
         head = file.read(SNIFF_BYTES)
-    if not head:
-        raise TruncatedScanError("the file is empty; a TIFF, PNG or JPEG scan expected. Scan it again.")
-    if head.startswith(TIFF_MAGICS):
+    if not head.strip(b"\0"):
+        # Some programs and shares make room for a file before they fill it.
+        raise TruncatedScanError(f"the file is empty or begins with zeros; {EXPECTED} expected. Scan it again.")
+    magic, offset = CANON_RAW
+    if head.startswith(TIFF_MAGICS) and not head.startswith(magic, offset):
         return TiffScan(path, max_megapixels, allow_transcode=allow_transcode)
     if head.startswith(PNG_MAGIC):
         return PngScan(path, max_megapixels)
     if head.startswith(JPEG_MAGIC):
-        return JpegScan(path, max_megapixels)
-    raise UnsupportedScanError(f"not a TIFF, PNG or JPEG file (it starts with {head[:8]!r}). Export the scan as TIFF.")
+        return JpegScan(path, max_megapixels, allow_reencode=allow_reencode)
+    if head.startswith(BMP_MAGIC):
+        return open_bmp(path, max_megapixels)
+    if PNM_MAGIC.match(head):
+        return open_pnm(path, max_megapixels)
+    raise UnsupportedScanError(refusal(head))

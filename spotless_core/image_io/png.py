@@ -66,7 +66,7 @@ class PngScan:
     def may_change(self, mask: Mask) -> Mask:
         """Return `mask`: PNG keeps every other sample."""
         require_mask(mask, (self.info.height, self.info.width))
-        return mask.copy()
+        return mask
 
     def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
         """Write the copy with new picture data; without a changed sample it is byte-identical.

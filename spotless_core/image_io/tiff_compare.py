@@ -56,13 +56,13 @@ class _Comparison:
         self._mask = mask
         self._max_megapixels = max_megapixels
         self._touched = sorted({index for index, *_ in touched_segments(coder.frame, 0, 0, mask)})
-        if self._touched and coder.frame.layout.is_lossy:
-            # A single change transcodes all; a copy of the old length has none.
-            is_transcoded = copy.size != self._file.size
-            self._touched = list(range(len(coder.frame.offsets))) if is_transcoded else []
 
     def run(self) -> None:
         frame = self._coder.frame
+        other = check_header(self._copy, self._max_megapixels, allow_transcode=frame.layout.is_lossy)
+        if self._touched and frame.layout.is_lossy:
+            # A single changed sample transcodes all; none leaves the file as it is.
+            self._touched = [] if other.frame.layout.is_lossy else list(range(len(frame.offsets)))
         if not self._touched or frame.codec == "none":
             if self._copy.size != self._file.size:
                 raise PreservationError(f"the result has {self._copy.size} bytes; {self._file.size} expected.")
@@ -70,7 +70,6 @@ class _Comparison:
             raise PreservationError(
                 f"the result is shorter than the scan: {self._copy.size} of {self._file.size} bytes."
             )
-        other = check_header(self._copy, self._max_megapixels, allow_transcode=frame.layout.is_lossy)
         other_coder = SegmentCoder(self._copy, other.frame, other.structure.byte_order)
         self._compare_layout(other_coder.frame)
         allowed = self._allowed(other.frame)

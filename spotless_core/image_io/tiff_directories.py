@@ -20,6 +20,8 @@ MAX_ENTRIES = 20_000
 """Tags of all directories together; real scans have a few hundred."""
 MAX_SMALL_COUNT = 4096
 """Values of a tag that is read whole into Python integers."""
+MAX_TABLE_VALUES = 4_000_000
+"""Offsets and sizes of the strips of all pages together. Pages may share one table, so the file's size is no limit."""
 
 KIND_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 SHORT, LONG, RATIONAL, IFD, LONG8, IFD8 = 3, 4, 5, 13, 16, 18
@@ -67,6 +69,7 @@ class TiffStructure:
     is_big: bool
     pages: list[Directory] = field(default_factory=list)
     metadata: list[Directory] = field(default_factory=list)
+    table_values: int = 0
 
     @property
     def header_bytes(self) -> int:
@@ -113,6 +116,11 @@ class TiffStructure:
         """Return a table of offsets or byte counts; values beyond the signed 64-bit range become its maximum."""
         if entry.kind not in {SHORT, LONG, IFD, LONG8, IFD8}:
             raise ScanError(f"tag {entry.tag} has type {entry.kind}; SHORT, LONG or LONG8 expected.")
+        self.table_values += entry.count
+        if self.table_values > MAX_TABLE_VALUES:
+            raise UnsupportedScanError(
+                f"more than {MAX_TABLE_VALUES // 2} strips or tiles. Export the scan with larger ones."
+            )
         data = self.file.read(entry.value_position, entry.value_bytes)
         values = np.frombuffer(data, np.dtype(f"{self.byte_order}u{KIND_BYTES[entry.kind]}")).astype(np.uint64)
         return np.minimum(values, np.uint64(np.iinfo(np.int64).max)).astype(np.int64)
@@ -167,7 +175,10 @@ class _Walk:
             index += 1
 
     def _chain(self, position: int) -> None:
-        while position:
+        own: set[int] = set()
+        # Some writers list sub-pages and chain them as well: one of an earlier chain is known already, not a loop.
+        while position and (position in own or position not in self._visited):
+            own.add(position)
             directory = self._directory(position, is_page=True)
             self._structure.pages.append(directory)
             position = directory.next_position

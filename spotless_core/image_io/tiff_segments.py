@@ -19,13 +19,13 @@ from spotless_core.arrays.kinds import Samples
 from spotless_core.errors import ScanError
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.tiff_codecs import compress, decode_jpeg, decompress
-from spotless_core.image_io.tiff_frame import STREAMED_CODECS, Frame, split_strips
+from spotless_core.image_io.tiff_frame import Frame, split_strips
 from spotless_core.image_io.tiff_samples import FLOATING_POINT, HORIZONTAL
 from spotless_core.image_io.tiff_streams import compress_pieces, decompress_pieces
 from spotless_core.image_io.tiff_tags import JPEG_TABLES
 
-LARGE_SEGMENT_BYTES = 16 << 20
-"""Larger segments are decoded and encoded in pieces, where their codec allows it."""
+LARGE_SEGMENT_BYTES = {"deflate": 16 << 20, "lzma": 16 << 20, "packbits": 64 << 20, "lzw": 256 << 20}
+"""Larger segments are decoded and encoded in pieces. Cutting PackBits and LZW takes longer than decoding them."""
 PIECE_BYTES = 4 << 20
 CHUNK_BYTES = 1 << 20
 NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
@@ -46,7 +46,8 @@ class SegmentCoder:
     def is_streamed(self) -> bool:
         """Whether the segments are so large that `pieces` gives them in several."""
         frame = self.frame
-        return frame.codec in STREAMED_CODECS and frame.segment_height * frame.row_bytes > LARGE_SEGMENT_BYTES
+        largest = LARGE_SEGMENT_BYTES.get(frame.codec)
+        return largest is not None and frame.segment_height * frame.row_bytes > largest
 
     def decode(self, index: int) -> Samples:
         """Return segment `index` as rows×width×samples, writable; a tile comes with its padding.
@@ -81,7 +82,7 @@ class SegmentCoder:
             TruncatedScanError: the file became shorter.
         """
         frame = self.frame
-        if not self.is_streamed or frame.codec == "none":
+        if not self.is_streamed:
             yield self.decode(index)
             return
         needed = frame.segment_rows(index) * frame.row_bytes

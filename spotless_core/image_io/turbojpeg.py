@@ -34,7 +34,7 @@ LIBRARY_NAMES = (
 )
 MISSING = (
     "JPEG scans cannot be written without libturbojpeg. Install the package libturbojpeg0 (Debian, Ubuntu) "
-    "or jpeg-turbo (Homebrew)."
+    "or jpeg-turbo (Homebrew), or allow JPEG scans to be encoded anew (allow_reencode)."
 )
 NO_OUTPUT, PROGRESSIVE, COPY_NONE = 16, 32, 64
 STOP_ON_WARNING, LIMIT_SCANS = 8192, 32768

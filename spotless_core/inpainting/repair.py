@@ -10,14 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
 from spotless_core.arrays.composite import composite
 from spotless_core.arrays.grain import put_grain_back
 from spotless_core.arrays.grain_measure import FilmGrain, measure_frame_grain
-from spotless_core.arrays.kinds import FloatImage, Mask, Samples, SampleType, require_mask
+from spotless_core.arrays.kinds import FloatImage, Mask, require_mask
+from spotless_core.arrays.samples import to_image, to_samples
 from spotless_core.arrays.windows import SampleWindows
 from spotless_core.errors import ArrayContractError
 from spotless_core.inpainting.inpainter import Crop, Inpainter
@@ -69,7 +70,7 @@ def repair_frame(
     `frame`: windows of H×W×C, C = 1, 3 or 4, uint8, uint16, float16 or float32. `full_scale`: 255 or 65535, the
     white of a float frame, which is not rounded. `mask`: H×W bool, read only. `seed`: of the grain.
     `value_max`: the largest value the frame uses (14 bits in 16: 16383); no fill exceeds it. `on_progress` gets the
-    fraction done, in (0, 1], after each batch. `clock`: seconds, for `options.max_seconds`, looked at between batches.
+    fraction done, in (0, 1], after each region. `clock`: seconds, for `options.max_seconds`, looked at between batches.
 
     Raises:
         ArrayContractError: wrong shapes or dtypes.
@@ -96,12 +97,12 @@ def repair_frame(
         fills = fill_named(inpainter, crops, [region.box_in_window for region in batch])
         for region, crop, fill in zip(batch, crops, fills, strict=True):
             repaired = _finish(region, crop, fill, film, seed, with_grain=options.grain)
-            samples = _stored(repaired, full_scale, ceiling, frame.dtype)
+            samples = to_samples(repaired, full_scale, ceiling, frame.dtype)
             edits.append(Edit(top=region.own_box[0], left=region.own_box[1], samples=samples, mask=region.own))
             methods.append(fill.method)
             if fill.fault:
                 faults[fill.method, fill.fault] += 1
-        on_progress(len(edits) / len(regions))
+            on_progress(len(edits) / len(regions))
     notes = tuple(f"{count} regions were filled by {method}: {fault}" for (method, fault), count in faults.items())
     return RepairResult(edits, methods, notes)
 
@@ -125,16 +126,8 @@ def name_methods(defects: tuple[Defect, ...], repaired: RepairResult, shape: tup
     return tuple(named)
 
 
-def _stored(image: FloatImage, full_scale: float, ceiling: float, dtype: np.dtype[SampleType]) -> Samples:
-    """Return `image` (float32 in [0, 1]) as the scan stores it: whole numbers rounded, float as it is."""
-    values = image * np.float32(full_scale)
-    if dtype.kind == "u":
-        values = np.rint(values)
-    return cast("Samples", np.clip(values, 0, ceiling).astype(dtype))
-
-
 def _crop(frame: SampleWindows, full_scale: float, mask: Mask, region: Region) -> Crop:
-    image = cut_samples(frame, region.window).astype(np.float32) / np.float32(full_scale)
+    image = to_image(cut_samples(frame, region.window), full_scale)
     return Crop(image=image, mask=cut_mask(mask, region.window))
 
 

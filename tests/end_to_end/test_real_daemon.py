@@ -116,7 +116,7 @@ def test_twenty_mixed_files_at_once_good_ones_come_out_bad_ones_say_why(tmp_path
     )
     reasons = {job["file"]: job["reason"] for job in json.loads(listed.stdout)}
     assert set(reasons) == {"truncated.tif", "text.tif", "empty.tif"}
-    assert "not a TIFF, PNG or JPEG" in reasons["text.tif"]
+    assert "not a TIFF, DNG, PNG, JPEG, BMP or PNM file" in reasons["text.tif"]
     assert "empty" in reasons["empty.tif"]
     assert reasons["truncated.tif"]
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from spotless_core import pipeline
 from spotless_core.errors import ModelError, PreservationError, ScanError
+from spotless_core.image_io.scan_file import WriteReport
 from spotless_core.inpainting.lama_fill import LamaFill
 from spotless_core.options import (
     DeviceChoice,
@@ -277,10 +278,11 @@ def test_a_result_that_differs_outside_the_mask_is_never_left_behind(
 ) -> None:
     write_scan(tmp_path / "scan.tif")
 
-    def careless(self: object, target: Path, _edits: object) -> None:
+    def careless(self: object, target: Path, _edits: object) -> WriteReport:
         samples = tifffile.imread(tmp_path / "scan.tif")
         samples[0, 0, 0] ^= 1
         tifffile.imwrite(target, samples, photometric="rgb", resolution=(4000, 4000), resolutionunit="INCH")
+        return WriteReport("exact", 1, 0)
 
     monkeypatch.setattr("spotless_core.image_io.tiff.TiffScan.write_restored", careless)
 

@@ -47,7 +47,7 @@ def test_an_existing_output_is_never_overwritten(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("content", "code", "words"),
-    [(b"", 65, "empty"), (b"just some text", 65, "not a TIFF, PNG or JPEG"), (b"II*\0\x08\0\0\0", 65, "")],
+    [(b"", 65, "empty"), (b"just some text", 65, "not a TIFF, DNG, PNG, JPEG"), (b"II*\0\x08\0\0\0", 65, "")],
 )
 def test_a_bad_scan_gets_one_sentence_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, code: int, words: str

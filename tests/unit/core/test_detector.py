@@ -75,6 +75,23 @@ def test_overlapping_tiles_and_a_single_tile_see_the_film_in_four_orientations()
     assert len(set(views)) == 4
 
 
+@pytest.mark.parametrize("size", [(333, 417), (64, 300), (300, 40), (50, 60), (128, 128)])
+def test_the_bands_of_a_frame_are_its_probability(detector: Detector, size: tuple[int, int]) -> None:
+    picture = draw_picture(*size)
+    add_specks(picture, 6)
+    options = DetectOptions(tile_px=128, stride_px=64)
+    heard: list[float] = []
+
+    bands = list(detector.detect_rows(picture, options, heard.append))
+
+    assert [top for top, _ in bands] == [0, *np.cumsum([len(rows) for _, rows in bands])[:-1]]
+    assert max(len(rows) for _, rows in bands) <= 128
+    whole = np.concatenate([rows for _, rows in bands])
+    assert whole.shape == picture.shape
+    assert (whole == detector.detect(picture, options)).all()
+    assert heard[-1] == 1.0
+
+
 def test_progress_ends_at_one_and_never_falls(detector: Detector) -> None:
     heard: list[float] = []
 

@@ -95,3 +95,52 @@ def test_a_foggy_or_empty_frame_is_not_stretched_into_noise(spread: float) -> No
     grey = detector_grey(as_samples(flat, 65535), sense_encoding(as_samples(flat, 65535), 16, is_min_white=False))
 
     assert float(grey.std()) <= spread * 3.1 + 1e-4
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_float_scan_gives_the_grey_of_the_same_scan_in_16_bits(dtype: type[np.generic]) -> None:
+    picture = draw_picture(200, 300)
+    floats, whole = np.repeat(picture[..., None], 3, axis=2).astype(dtype), as_samples(picture, 65535)
+
+    encoding = sense_encoding(floats, np.dtype(dtype).itemsize * 8, is_min_white=False)
+    grey = detector_grey(floats, encoding)
+    same = detector_grey(whole, sense_encoding(whole, 16, is_min_white=False))
+
+    assert (encoding.value_max, encoding.is_float, encoding.transfer) == (1.0, True, "gamma")
+    assert float(np.abs(grey - same).max()) < 5e-3
+    assert "float" in encoding.describe(32)
+
+
+def test_a_float_scan_beyond_one_is_scaled_by_its_white_not_by_a_highlight() -> None:
+    picture = draw_picture(200, 300)
+    floats = np.repeat(picture[..., None] * 250, 3, axis=2).astype(np.float32)
+    floats[3, 5] = 1e9
+
+    encoding = sense_encoding(floats, 32, is_min_white=False)
+    grey = detector_grey(floats, encoding)
+
+    assert 100 < encoding.value_max < 251
+    assert np.corrcoef(np.delete(grey.ravel(), 905), np.delete(picture.ravel(), 905))[0, 1] > 0.999
+
+
+def test_no_nan_and_nothing_out_of_range_reaches_the_detector() -> None:
+    floats = np.repeat(draw_picture(200, 300)[..., None], 3, axis=2)
+    floats[0, 0], floats[1, 1], floats[2, 2], floats[3, 3] = np.nan, np.inf, -np.inf, -7
+
+    grey = detector_grey(floats, sense_encoding(floats, 32, is_min_white=False))
+
+    assert np.isfinite(grey).all()
+    assert grey.min() >= 0
+    assert grey.max() <= 1
+    assert (grey[0, 0], grey[3, 3]) == (0, 0)
+
+
+def test_cmyk_gives_the_grey_that_the_eye_sees() -> None:
+    picture = draw_picture(200, 300)
+    light = np.stack([picture] * 3 + [np.ones_like(picture)], axis=-1)
+    light[:50] = np.stack([np.ones_like(picture)] * 3 + [picture], axis=-1)[:50]  # the same tones, printed in black
+    inks = np.rint((1 - np.clip(light, 0, 1)) * 255).astype(np.uint8)
+
+    grey = detector_grey(inks, sense_encoding(inks, 8, is_min_white=True))
+
+    assert np.corrcoef(grey.ravel(), picture.ravel())[0, 1] > 0.999

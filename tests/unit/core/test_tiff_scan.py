@@ -146,8 +146,11 @@ def test_sizes_stored_in_16_bits_grow_into_a_wider_table(tmp_path: Path, strips:
     assert report.segments_touched == 1
 
 
-def test_a_classic_file_near_four_gigabytes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    source = write(tmp_path / "scan.tif", np.full((HEIGHT, WIDTH, 3), 7, "u2"), compression="lzw")
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "packbits"])
+def test_a_classic_file_near_four_gigabytes_is_refused_before_anything_is_written(
+    tmp_path: Path, compression: str
+) -> None:
+    source = write(tmp_path / "scan.tif", np.full((HEIGHT, WIDTH, 3), 0x0707, "u2"), compression=compression)
     os.truncate(source, (1 << 32) - 100)
     edit, _ = speck()
 

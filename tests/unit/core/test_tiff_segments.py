@@ -120,3 +120,27 @@ def test_damaged_deflate_is_a_scan_error(tmp_path: Path) -> None:
 
     with TiffScan(source, 10) as scan, pytest.raises(ScanError, match="strip or tile 0 is damaged"):
         scan.read_rows(0, 1)
+
+
+@pytest.mark.parametrize("codec", ["lzw", "zstd", "lzma", "packbits", "adobe_deflate"])
+def test_damaged_segments_are_scan_errors_or_other_samples(tmp_path: Path, codec: str) -> None:
+    source = write(tmp_path / "scan.tif", compression=codec, rowsperstrip=HEIGHT)
+    with tifffile.TiffFile(source) as tiff:
+        first, count = tiff.pages[0].dataoffsets[0], tiff.pages[0].databytecounts[0]
+    content = source.read_bytes()
+    random = np.random.default_rng(8)
+    refused = 0
+
+    for _ in range(150):
+        data = bytearray(content)
+        places = random.integers(first, first + (40 if random.random() < 0.5 else count), 5)
+        for place in places:
+            data[place] = random.integers(0, 256)
+        source.write_bytes(data)
+        try:
+            with TiffScan(source, 10) as scan:
+                assert scan.read_rows(0, HEIGHT).shape == (HEIGHT, WIDTH, 3)
+        except ScanError:
+            refused += 1
+
+    assert refused > 5

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spotless_core.arrays.kinds import Mask
 from spotless_core.errors import PreservationError
+from spotless_core.image_io.opening import open_scan
 from spotless_core.image_io.scan_file import ScanFile
 from spotless_core.image_io.tiff import TiffScan
 from spotless_core.image_io.verify import verify_restored
@@ -139,3 +140,58 @@ def test_a_result_that_cannot_be_opened_is_found(tmp_path: Path) -> None:
 
     with open_tiff(source) as scan, pytest.raises(PreservationError, match="cannot be opened"):
         verify_restored(scan, tmp_path / "none.tif", mask, edits, open_target=open_tiff)
+
+
+@pytest.mark.parametrize("compression", ["none", "lzw", "zlib", "packbits"])
+def test_one_changed_byte_anywhere_in_a_tiff_result_is_found(tmp_path: Path, compression: str) -> None:
+    """But for the old bytes of a strip that was written anew elsewhere: nothing leads to them any more."""
+    source, target = tmp_path / "scan.tif", tmp_path / "out.tif"
+    tifffile.imwrite(
+        source, grainy(96, 40, 3), photometric="rgb", compression=compression, rowsperstrip=16, iccprofile=bytes(150),
+        resolution=(4000, 4000), metadata=None, extratags=[(65001, 7, 50, bytes(50), True)],
+    )  # fmt: skip
+    edit = Edit(20, 7, grainy(9, 9, 3, seed=5), np.random.default_rng(3).random((9, 9)) < 0.5)
+    mask = np.zeros((96, WIDTH), np.bool_)
+    mask[20:29, 7:16] = edit.mask
+
+    with open_tiff(source) as scan:
+        scan.write_restored(target, [edit])
+        verify_restored(scan, target, mask, [edit])
+        written = target.read_bytes()
+        left_behind = slack(source, target)
+        places = {*range(250), *range(len(written) - 40, len(written))}
+        places |= set(np.random.default_rng(4).integers(0, len(written), 120).tolist())
+        for place in places - left_behind:
+            spoilt = bytearray(written)
+            spoilt[place] ^= 1 << place % 8
+            target.write_bytes(spoilt)
+            with pytest.raises(PreservationError):
+                verify_restored(scan, target, mask, [edit])
+
+    assert len(places - left_behind) > 300
+
+
+def slack(source: Path, target: Path) -> set[int]:
+    """The bytes of strips that lie elsewhere in the result."""
+    with tifffile.TiffFile(source) as before, tifffile.TiffFile(target) as after:
+        old, new = before.pages[0], after.pages[0]
+        places = zip(old.dataoffsets, old.databytecounts, new.dataoffsets, strict=True)
+        return {byte for start, size, now in places if now != start for byte in range(start, start + size)}
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_transcoded_result_has_another_compression_but_the_decoded_samples(tmp_path: Path, is_empty: bool) -> None:
+    source, target = tmp_path / "scan.tif", tmp_path / "out.tif"
+    samples = (grainy(96, 48, 3) >> 8).astype(np.uint8)
+    tifffile.imwrite(source, samples, photometric="rgb", compression="jpeg", rowsperstrip=16, metadata=None)
+    edit = Edit(20, 7, np.full((9, 9, 3), 200, np.uint8), np.full((9, 9), not is_empty))
+    mask = np.zeros((96, 48), np.bool_)
+    mask[20:29, 7:16] = edit.mask
+
+    with open_scan(source, allow_transcode=True) as scan:
+        report = scan.write_restored(target, [edit])
+        verify_restored(scan, target, mask, [edit])
+        assert is_empty or report.preservation == "transcoded"
+        wrong = Edit(20, 7, np.full((9, 9, 3), 201, np.uint8), np.ones((9, 9), bool))
+        with pytest.raises(PreservationError):
+            verify_restored(scan, target, mask, [wrong])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spotless_core.options import DetectOptions, DeviceOptions, InpaintOptions, RestoreOptions
+from spotless_core.options import DetectOptions, DeviceOptions, InpaintOptions, MaskFormat, RestoreOptions
 from spotlessd import settings as settings_module
 from spotlessd.errors import ConfigError
 from spotlessd.packaged import packaged_file
@@ -62,6 +62,18 @@ def test_options_given_in_the_file_reach_the_core(tmp_path: Path) -> None:
 
     assert settings.restore_options().detect == DetectOptions(512, 256)
     assert settings.restore_options().film_format == "6x7"
+
+
+def test_how_files_are_written_reaches_the_core_and_changes_no_recipe(tmp_path: Path) -> None:
+    text = 'output.allow_reencode = true\noutput.allow_transcode = true\noutput.mask_format = "tiff"\n'
+    plain = load_settings(write_config(tmp_path))
+
+    settings = load_settings(write_config(tmp_path, text))
+
+    options = settings.restore_options()
+    assert (options.allow_reencode, options.allow_transcode, options.mask_format) == (True, True, MaskFormat.TIFF)
+    assert not any((plain.output.allow_reencode, plain.output.allow_transcode, plain.output.keep_timestamp))
+    assert settings.recipe() == plain.recipe()
 
 
 def test_the_budgets_of_the_repair_reach_the_core(tmp_path: Path) -> None:

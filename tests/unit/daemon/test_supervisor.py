@@ -174,10 +174,23 @@ def test_a_child_is_replaced_after_its_share_of_jobs(make: Make, tmp_path: Path)
     assert supervisor.pid != before
 
 
-def test_a_child_above_its_memory_limit_is_replaced(make: Make) -> None:
-    supervisor = start(make(max_memory_mb=1.0))
+def test_an_idle_child_above_its_memory_limit_is_replaced(make: Make) -> None:
+    supervisor = start(make(max_memory_mb=10_000.0))
 
+    assert not supervisor.recycle_if_worn(time.monotonic())
+    supervisor.memory_mb = 10_001.0
     assert supervisor.recycle_if_worn(time.monotonic())
+
+
+def test_a_limit_below_what_the_models_take_is_start_trouble_and_no_scans_fault(make: Make) -> None:
+    supervisor = make(max_memory_mb=1.0)
+    supervisor.start(time.monotonic())
+
+    trouble = wait_for(supervisor, StartTrouble)
+
+    assert isinstance(trouble, StartTrouble)
+    assert "at most 1 MB allowed. Raise queue.max_worker_mb." in trouble.reason
+    assert supervisor.seconds_to_start(time.monotonic()) > 0
 
 
 def test_a_child_that_takes_too_much_memory_within_a_job_is_killed_and_the_job_blamed(
