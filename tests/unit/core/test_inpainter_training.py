@@ -63,6 +63,7 @@ def few_sprites(monkeypatch: pytest.MonkeyPatch) -> None:
         "spotless_core.training.batches.make_sprite_bank", lambda rng, real: make_sprite_bank(rng, real, 60)
     )
     monkeypatch.setattr("spotless_core.training.inpainter_loop.VALIDATION_CROPS", 16)
+    monkeypatch.setattr("spotless_core.training.export.SETTLING_BATCHES", 3)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -386,8 +387,13 @@ def test_an_exported_inpainter_stands_beside_the_detector_in_the_manifest(run: I
     assert LamaShape.from_manifest(entry.shape) == lama_shape(run)
     assert entry.input == {"channels": 3, "multiple": 4, "smallest_px": 8}
     average = torch.load(checkpoint, weights_only=True)["average"]
+    statistics = 0
     for name, value in load_weights(entry).items():
-        torch.testing.assert_close(value, average[f"module.{name}"], rtol=1e-3, atol=1e-5)
+        if "running_" in name:  # settled on crops of the run
+            statistics += not torch.allclose(value.float(), average[f"module.{name}"], rtol=1e-3, atol=1e-5)
+        else:
+            torch.testing.assert_close(value, average[f"module.{name}"], rtol=1e-3, atol=1e-5)
+    assert statistics > 5
 
 
 @pytest.mark.usefixtures("few_sprites")

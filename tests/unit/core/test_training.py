@@ -245,19 +245,21 @@ def test_the_inpainter_is_evaluated_on_what_the_options_say(
         *,
         photos: int | None,
         methods: tuple[str, ...] | None,
+        blind: tuple[str, ...],
     ) -> Path:
-        asked.append((evaluated.photos, report, models, photos, methods))
+        asked.append((evaluated.photos, report, models, photos, methods, blind))
         return report / "report.json"
 
     monkeypatch.setattr(repair_evaluation, "evaluate_inpainter", evaluate)
     options = ["evaluate", "--network", "inpainter", "--config", write_config(run, tmp_path), "--report", "new"]
 
     assert main(options) == 0
-    assert main([*options, "--models", "m", "--photos", "3", "--methods", "telea,lama"]) == 0
+    wanted = ["--models", "m", "--photos", "3", "--methods", "telea,lama", "--blind", "lama"]
+    assert main([*options, *wanted]) == 0
 
     assert asked == [
-        (run.photos, Path("new"), None, None, None),
-        (run.photos, Path("new"), Path("m"), 3, ("telea", "lama")),
+        (run.photos, Path("new"), None, None, None, ()),
+        (run.photos, Path("new"), Path("m"), 3, ("telea", "lama"), ("lama",)),
     ]
     assert capsys.readouterr().out.split() == ["new/report.json"] * 2
 
