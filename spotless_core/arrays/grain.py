@@ -21,22 +21,21 @@ STEPS = 5
 """Conjugate-gradient steps: more change nothing that can be measured."""
 NUGGET = np.float32(0.03)
 """Share of the grain's variance that neighbours tell nothing of; keeps the system well-posed."""
+LEAST_SHARE = np.float32(0.2)
+"""Where the fill holds less than this share of the film's grain, nothing is read from it."""
+SHARED_DOUBT = np.float32(0.3)
+"""Variance, over the grain's, of what else there is in the detail of a fill that holds some grain."""
 DETAIL_PX = 5
-"""Side of the box in which the rim's energy is compared with the grain's."""
+"""Side of the box in which energies are compared with the grain's."""
 GRAINLIKE = np.float32(3)
 """Energy of the rim up to so many times the grain's is grain."""
 AROUND_PX = 16
 """The grain is looked at within this distance of a hole, whether it is weaker here than on the rest of the film."""
 OUTLIER = np.float32(9)
 """Squares above this many variances are picture and count as this."""
+STRONGEST = np.sqrt(OUTLIER)
 OUTLIER_GAIN = np.float32(1.1)
 """Makes up for what cutting outliers and capping at one takes from the mean."""
-MEDIAN_OF_SQUARES = 0.455
-"""Median of the square of a unit Gaussian."""
-LEEWAY = 1.25
-"""So much busier than its rim a repair may be: a rim's few grains do not tell more exactly."""
-LEAST_ROOM = 0.15
-"""However busy the fill is, this share of the grain's variance goes on top."""
 DETAIL_SIGMAS = (1.5, 3.0)
 """Detail of a classical fill below the first multiple of the grain is smoothed away as a streak, above the second kept.
 """
@@ -51,14 +50,15 @@ def put_grain_back(
     random: np.random.Generator,
     *,
     film: FilmGrain | None = None,
-    fill_is_smooth: bool = False,
+    own_grain: FloatImage | None = None,
 ) -> FloatImage:
     """Return `filled` with the film's grain on the pixels of `own`; all others as in `filled`.
 
     `image`, `filled`: h×w×C float32 in [0, 1], read only; `hole`: h×w bool, what is not clean film; `own`: h×w bool,
     within `hole`, what to work on. `film`: the frame's grain; None = measure this crop, which is slower and less sure,
-    and leaves the fill as it is where there is too little clean film. `fill_is_smooth`: the fill has no grain of its
-    own and all its detail is kept (a network's); else weak detail is taken for streaks and smoothed away.
+    and leaves the fill as it is where there is too little clean film. `own_grain`: h×w×1 or h×w×C float32 in [0, 1],
+    how much of the film's own grain the fill has; only the rest of its variance is added, and all the fill's detail is
+    kept. None = not known: weak detail is taken for streaks of grain and smoothed away.
     """
     result = filled.copy()
     film = measure_crop_grain(image, hole, random) if film is None else film
@@ -74,10 +74,17 @@ def put_grain_back(
         sigma = np.ascontiguousarray(sigma[inner])
         part = labels[near] == label
         detail = filled[near] - base[near]
-        if fill_is_smooth:
-            sigma *= _room_for_grain(detail / sigma, part, ~hole[near])
-        grain = _draw(film, detail / sigma, part, ~hole[near], random) * sigma
-        picture = filled[near] if fill_is_smooth else base[near] + _standing_out(detail, sigma) * detail
+        unit = detail / sigma
+        film_here = (~hole[near])[..., None]
+        if own_grain is None:
+            picture = base[near] + _standing_out(unit) * detail
+            grain = _draw(film, unit, part, film_here.astype(np.float32), random)
+        else:
+            picture = filled[near]
+            recovered = own_grain[near]
+            grain = _draw(film, unit, part, np.asarray(np.where(film_here, 1, recovered), np.float32), random)
+            sigma = np.maximum(sigma * _amplitude(unit, grain, part, film_here[..., 0], recovered), FAINTEST)
+        grain *= sigma
         headroom = np.clip(np.minimum(picture, 1 - picture) / sigma, 0, 1)
         result[near][part] = np.clip(picture + headroom * grain, 0, 1)[part]
     return result
@@ -100,14 +107,21 @@ def _strength(film: FilmGrain, detail: FloatImage, base: FloatImage, known: Mask
     return np.asarray(sigma * np.sqrt(np.clip(OUTLIER_GAIN * here, FAINTEST, 1)))
 
 
-def _room_for_grain(unit: FloatImage, part: Mask, known: Mask) -> Floats:
-    """Factor per channel on the grain: the repair gets no busier than its rim, whose detail is picture and grain.
+def _amplitude(unit: FloatImage, grain: FloatImage, part: Mask, film: Mask, own_grain: FloatImage) -> FloatImage:
+    """How much of `grain` to add to a fill with this `unit` detail in `part`, h×w×C from 0 to 1.
 
-    Medians, so that an edge through the hole is no reason to leave its smooth sides without grain.
+    The sum gets the energy of the film on the rim, picture and grain, but no more than the grain's is added, less what
+    the film's own grain in the fill makes up. Where both are alike they add up as amplitudes do.
     """
-    energy = unit * unit
-    room = (LEEWAY * np.median(energy[known], axis=0) - np.median(energy[part], axis=0)) / MEDIAN_OF_SQUARES
-    return np.sqrt(np.clip(room, LEAST_ROOM, 1)).astype(np.float32)
+    weight = part.astype(np.float32)[..., None]
+    box = (DETAIL_PX, DETAIL_PX)
+    count = np.maximum(_sums(weight, box), 1)
+    here = np.minimum(unit * unit, OUTLIER)
+    usual = np.maximum(here[film].mean(axis=0), 1) if film.any() else np.float32(1)
+    energy = np.maximum(_sums(here * weight, box), 0) / count
+    missing = np.clip(usual - energy, 0, 1 - own_grain**2)
+    alike = np.maximum(_sums(np.clip(unit, -STRONGEST, STRONGEST) * grain * weight, box), 0) / count
+    return np.asarray(np.sqrt(alike**2 + missing) - alike)
 
 
 def _sums(plane: FloatImage, box: tuple[int, int]) -> FloatImage:
@@ -115,29 +129,33 @@ def _sums(plane: FloatImage, box: tuple[int, int]) -> FloatImage:
     return np.asarray(sums).reshape(plane.shape)
 
 
-def _draw(film: FilmGrain, unit: FloatImage, part: Mask, known: Mask, random: np.random.Generator) -> FloatImage:
-    """Grain of unit strength for a box, h×w×C, that continues the `unit` detail known on the rim of `part`."""
+def _draw(film: FilmGrain, unit: FloatImage, part: Mask, share: Floats, random: np.random.Generator) -> FloatImage:
+    """Grain of unit strength for a box, h×w×C, that continues what is known of it: `unit` detail on the rim of `part`,
+    and inside it where that holds a `share` (h×w×1 or h×w×C, 0 to 1) of the grain.
+    """
     height, width = part.shape
     side = film.field.shape[1]
     top, left = (int(start) for start in random.integers(0, side, 2))
     rows, columns = np.arange(top, top + height) % side, np.arange(left, left + width) % side
     field = film.field[:, rows[:, None], columns[None, :]]
     kernel = np.ones((2 * RIM_PX + 1, 2 * RIM_PX + 1), dtype=np.uint8)
-    rim = ((cv2.dilate(part.view(np.uint8), kernel) > 0) & known).astype(np.float32)
-    seen = np.ascontiguousarray(np.moveaxis(unit @ film.unmix.T, 2, 0))
-    doubt = _doubt(seen, rim)
+    least = share.min(axis=2)
+    known = ((cv2.dilate(part.view(np.uint8), kernel) > 0) & (least >= LEAST_SHARE)).astype(np.float32)
+    share = np.maximum(share, LEAST_SHARE)
+    seen = np.ascontiguousarray(np.moveaxis((unit / share) @ film.unmix.T, 2, 0), np.float32)
+    doubt = np.asarray(_doubt(seen, known) + SHARED_DOUBT * (np.maximum(least, LEAST_SHARE) ** -2 - 1), np.float32)
     error = np.sqrt(doubt) * random.standard_normal(seen.shape, dtype=np.float32)
     target = np.asarray(seen - field - error, dtype=np.float32)
-    weights = _solve(film.kernels, rim, doubt + NUGGET, target)
+    weights = _solve(film.kernels, known, np.asarray(doubt + NUGGET), target)
     joined = field + _convolved(film.kernels, weights)
     return np.asarray(np.moveaxis(joined, 0, 2) @ film.mix.T)
 
 
-def _doubt(seen: Floats, rim: Floats) -> Floats:
-    """Variance of the picture's detail on the rim, in units of the grain's; none where the rim looks like grain."""
+def _doubt(seen: Floats, known: Floats) -> Floats:
+    """Variance of the picture's detail where grain is `known`, in units of the grain's; 0 where it looks like grain."""
     box = (DETAIL_PX, DETAIL_PX)
-    share = np.maximum(cv2.boxFilter(rim, -1, box), np.float32(1e-3))
-    energy = np.stack([cv2.boxFilter(plane * plane * rim, -1, box) / share for plane in seen])
+    share = np.maximum(cv2.boxFilter(known, -1, box), np.float32(1e-3))
+    energy = np.stack([cv2.boxFilter(plane * plane * known, -1, box) / share for plane in seen])
     return np.asarray(2 * np.maximum(np.maximum(energy, seen * seen / 4) - GRAINLIKE, 0), dtype=np.float32)
 
 
@@ -168,8 +186,8 @@ def _convolved(kernels: Floats, planes: Floats) -> Floats:
     return result
 
 
-def _standing_out(detail: FloatImage, sigma: FloatImage) -> FloatImage:
+def _standing_out(unit: FloatImage) -> FloatImage:
     """1 where detail of the fill is far stronger than the grain in any channel, 0 where it is like it; h×w×1."""
     low, high = DETAIL_SIGMAS
-    height = (np.abs(detail) / sigma).max(axis=2, keepdims=True)
+    height = np.abs(unit).max(axis=2, keepdims=True)
     return np.clip((height - low) / np.float32(high - low), 0, 1)

@@ -15,7 +15,7 @@ import numpy as np
 from spotless_core.arrays.kinds import FloatImage
 from spotless_core.arrays.membrane import stretch_membrane
 from spotless_core.errors import ArrayContractError
-from spotless_core.inpainting.inpainter import Crop
+from spotless_core.inpainting.inpainter import Crop, Fill
 
 RADIUS_PX = {"telea": 5, "ns": 1}
 """Neighbourhood of one filled pixel, chosen by the structure PSNR over photographs with grain and drawn defects."""
@@ -41,13 +41,13 @@ class Cv2Fill:
         self._flag = _FLAGS[method]
         self._radius_px = RADIUS_PX[method]
 
-    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
-        """Return one filled image per crop, each h×w×C float32 in [0, 1], inputs untouched.
+    def fill(self, crops: Sequence[Crop]) -> list[Fill]:
+        """Return one fill per crop, inputs untouched.
 
         Raises:
             ArrayContractError: a crop has no clean pixel to fill from.
         """
-        return [self._fill_one(crop) for crop in crops]
+        return [Fill(self._fill_one(crop)) for crop in crops]
 
     def _fill_one(self, crop: Crop) -> FloatImage:
         filled = crop.image.copy()

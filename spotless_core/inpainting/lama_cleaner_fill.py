@@ -21,7 +21,7 @@ import numpy as np
 from spotless_core.arrays.kinds import FloatImage
 from spotless_core.errors import DeviceMemoryError, ModelError
 from spotless_core.inpainting.fetch import BIG_LAMA_MD5, big_lama_cache_path
-from spotless_core.inpainting.inpainter import Crop
+from spotless_core.inpainting.inpainter import Crop, Fill
 from spotless_core.receipt import FileFacts
 
 MULTIPLE_PX = 8
@@ -66,8 +66,8 @@ class LamaCleanerFill:
         self.device = str(model.device)
         self._module = model.model
 
-    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
-        """Return one filled image per crop, each h×w×C float32 in [0, 1], inputs untouched.
+    def fill(self, crops: Sequence[Crop]) -> list[Fill]:
+        """Return one fill per crop, inputs untouched.
 
         Crops of one size run together. Grey crops go through the network as three equal channels.
 
@@ -86,7 +86,7 @@ class LamaCleanerFill:
                 group = indexes[start : start + step]
                 for index, result in zip(group, self._run([crops[index] for index in group]), strict=True):
                     filled[index] = result
-        return [result for result in filled if result is not None]
+        return [Fill(result) for result in filled if result is not None]
 
     def _run(self, crops: Sequence[Crop]) -> list[FloatImage]:
         import torch

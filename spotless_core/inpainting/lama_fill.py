@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spotless_core.arrays.kinds import FloatImage
 from spotless_core.errors import DeviceMemoryError, ModelError
-from spotless_core.inpainting.inpainter import Crop
+from spotless_core.inpainting.inpainter import Crop, Fill
 from spotless_core.inpainting.lama_input import CHANNELS, LamaInput, prepare_input
 from spotless_core.networks.device import native_dtype
 from spotless_core.networks.lama import LamaGenerator, LamaShape, fold_batch_norm
@@ -28,6 +28,11 @@ LAMA = "lama"
 """The network's name in the manifest, and the method's in options and receipts."""
 BATCH_PIXELS = 1 << 17
 """Pixels of the crops that run together: bounds the memory."""
+OWN_GRAIN_POWER = 0.55
+"""The film's own grain in a fill, as a share of its amplitude, is the network's trust in what shone through to this
+power: more than the trust itself, because its fill, too, is drawn with a look at what shines through. Fitted to 235,000
+pixels of holes in held-out photographs: trust 0.07, 0.15, 0.25, 0.45, 0.65 goes with 0.23, 0.31, 0.44, 0.71, 0.82.
+"""
 PROBE_PX = 64
 MAX_MEAN_DIFFERENCE = 0.02
 """Largest mean difference, in units of the film's contrast, at which bfloat16 counts as agreeing with float32."""
@@ -50,18 +55,24 @@ def load_lama(entry: ModelEntry) -> LamaGenerator:
     return fold_batch_norm(network)
 
 
+class _Answer(NamedTuple):
+    """The network's answer for one part: `image` and `own_grain` as in `Fill`."""
+
+    image: FloatImage
+    own_grain: FloatImage
+
+
 class LamaFill:
     """Our LaMa, resident on one device.
 
     `device`: "cpu", "cuda" or "mps". `shows_veil`: whether the network looks at what lies under the mask. `models`: the
-    weights' name and sha256, for the receipt. `is_smooth`: it fills with the picture as it would be without grain.
+    weights' name and sha256, for the receipt.
 
     Raises:
         ModelError: the weights are missing or damaged, or do not fit the shape in the manifest.
     """
 
     name: str
-    is_smooth = True
 
     def __init__(self, entry: ModelEntry, device: str, *, shows_veil: bool = True) -> None:
         self.name = LAMA
@@ -76,28 +87,31 @@ class LamaFill:
         """Name of the precision that runs: "bfloat16" or "float32"."""
         return "bfloat16" if self._dtype == torch.bfloat16 else "float32"
 
-    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
-        """Return one filled image per crop, each h×w×C float32 in [0, 1], inputs untouched.
+    def fill(self, crops: Sequence[Crop]) -> list[Fill]:
+        """Return one fill per crop, inputs untouched.
 
         Raises:
             ArrayContractError: a crop has no clean pixel to fill from.
             ModelError: the network's output is not finite.
             DeviceMemoryError: the device has no memory for a batch.
         """
-        filled = [crop.image.copy() for crop in crops]
+        images = [crop.image.copy() for crop in crops]
+        grains = [np.zeros_like(image) for image in images]
         places: dict[tuple[int, int], list[_Part]] = {}
-        for crop, image in zip(crops, filled, strict=True):
+        for crop, image, grain in zip(crops, images, grains, strict=True):
             if crop.mask.any():
-                places.setdefault(self._padded_size(crop.mask.shape), []).extend(_parts(crop, image))
+                places.setdefault(self._padded_size(crop.mask.shape), []).extend(_parts(crop, image, grain))
         for (height, width), members in places.items():
             count = max(BATCH_PIXELS // (height * width), 1)
             for start in range(0, len(members), count):
                 batch = members[start : start + count]
                 inputs = [self._prepared(part.crop, height, width) for part in batch]
-                for part, image in zip(batch, self._run(inputs), strict=True):
+                for part, answer in zip(batch, self._run(inputs), strict=True):
                     mask = part.crop.mask
-                    part.filled[mask] = image[: mask.shape[0], : mask.shape[1]][mask]
-        return filled
+                    place = np.s_[: mask.shape[0], : mask.shape[1]]
+                    part.filled[mask] = answer.image[place][mask]
+                    part.own_grain[mask] = answer.own_grain[place][mask]
+        return [Fill(image, grain) for image, grain in zip(images, grains, strict=True)]
 
     def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
         multiple, smallest = self._network.multiple, self._network.smallest_px
@@ -117,20 +131,21 @@ class LamaFill:
             show_veil=self.shows_veil,
         )
 
-    def _run(self, prepared: list[LamaInput]) -> list[FloatImage]:
+    def _run(self, prepared: list[LamaInput]) -> list[_Answer]:
         inputs = torch.from_numpy(np.stack([each.inputs for each in prepared]))
-        values = self._values(inputs, self._dtype)
+        values, trust = self._values(inputs, self._dtype)
         if not np.isfinite(values).all():
             raise ModelError(f"{self.models[0].name} returned values that are not finite. Export or install it again.")
-        return [each.to_film(value) for each, value in zip(prepared, values, strict=True)]
+        grain = np.moveaxis(trust, 1, 3) ** OWN_GRAIN_POWER
+        return [_Answer(each.to_film(value), own) for each, value, own in zip(prepared, values, grain, strict=True)]
 
-    def _values(self, inputs: Tensor, dtype: torch.dtype) -> NDArray[np.float32]:
-        """N×k×H×W → N×3×H×W in units of the crops' contrast."""
+    def _values(self, inputs: Tensor, dtype: torch.dtype) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """N×k×H×W → the fill, N×3×H×W in units of the crops' contrast, and the trust in what shone through, N×1×H×W."""
         placed = inputs.to(self.device, memory_format=torch.channels_last)
         try:
             with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                values: Tensor = self._network(placed)
-            return values.cpu().numpy()
+                values, trust = self._network.filled_and_trust(placed)
+            return values.cpu().numpy(), trust.cpu().numpy()
         except (torch.OutOfMemoryError, MemoryError) as error:
             height, width = inputs.shape[-2:]
             message = f"{self.device}: out of memory on {len(inputs)} crops of {height}×{width}."
@@ -142,22 +157,23 @@ class LamaFill:
             return wanted
         side = -(-PROBE_PX // self._network.multiple) * self._network.multiple
         probe = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (1, self._network.shape.inputs, side, side)))
-        exact, fast = (self._values(probe.float(), dtype) for dtype in (torch.float32, wanted))
+        exact, fast = (self._values(probe.float(), dtype)[0] for dtype in (torch.float32, wanted))
         difference = float(np.abs(fast - exact).mean())
         return wanted if difference <= MAX_MEAN_DIFFERENCE else torch.float32
 
 
 class _Part(NamedTuple):
-    """Channels of a crop that the network sees together, and where its answer goes (a view of the filled crop)."""
+    """Channels of a crop that the network sees together, and where its answer goes (views of the fill)."""
 
     crop: Crop
     filled: FloatImage
+    own_grain: FloatImage
 
 
-def _parts(crop: Crop, filled: FloatImage) -> list[_Part]:
+def _parts(crop: Crop, filled: FloatImage, own_grain: FloatImage) -> list[_Part]:
     """Grey and RGB in one part; of anything else (CMYK) each channel by itself, as a grey picture."""
     channels = crop.image.shape[2]
     if channels in {1, CHANNELS}:
-        return [_Part(crop, filled)]
+        return [_Part(crop, filled, own_grain)]
     slices = [slice(channel, channel + 1) for channel in range(channels)]
-    return [_Part(Crop(crop.image[..., each], crop.mask), filled[..., each]) for each in slices]
+    return [_Part(Crop(crop.image[..., each], crop.mask), filled[..., each], own_grain[..., each]) for each in slices]

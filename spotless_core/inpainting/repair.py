@@ -21,9 +21,9 @@ from spotless_core.arrays.kinds import FloatImage, Mask, require_mask
 from spotless_core.arrays.samples import to_image, to_samples
 from spotless_core.arrays.windows import SampleWindows
 from spotless_core.errors import ArrayContractError
-from spotless_core.inpainting.inpainter import Crop, Inpainter
+from spotless_core.inpainting.inpainter import Crop, Fill, Inpainter
 from spotless_core.inpainting.regions import Region, batches, cut_mask, cut_samples, find_regions
-from spotless_core.inpainting.tiers import NamedFill, fill_named
+from spotless_core.inpainting.tiers import fill_named
 from spotless_core.options import InpaintOptions
 from spotless_core.photo import Edit
 from spotless_core.receipt import Defect
@@ -95,13 +95,13 @@ def repair_frame(
             return RepairResult(edits=[], methods=[], left_over=len(regions) - len(edits))
         crops = [_crop(frame, full_scale, mask, region) for region in batch]
         fills = fill_named(inpainter, crops, [region.box_in_window for region in batch])
-        for region, crop, fill in zip(batch, crops, fills, strict=True):
-            repaired = _finish(region, crop, fill, film, seed, with_grain=options.grain)
+        for region, crop, named in zip(batch, crops, fills, strict=True):
+            repaired = _finish(region, crop, named.fill, film, seed, with_grain=options.grain)
             samples = to_samples(repaired, full_scale, ceiling, frame.dtype)
             edits.append(Edit(top=region.own_box[0], left=region.own_box[1], samples=samples, mask=region.own))
-            methods.append(fill.method)
-            if fill.fault:
-                faults[fill.method, fill.fault] += 1
+            methods.append(named.method)
+            if named.fault:
+                faults[named.method, named.fault] += 1
             on_progress(len(edits) / len(regions))
     notes = tuple(f"{count} regions were filled by {method}: {fault}" for (method, fault), count in faults.items())
     return RepairResult(edits, methods, notes)
@@ -132,7 +132,7 @@ def _crop(frame: SampleWindows, full_scale: float, mask: Mask, region: Region) -
 
 
 def _finish(
-    region: Region, crop: Crop, fill: NamedFill, film: FilmGrain | None, seed: int, *, with_grain: bool
+    region: Region, crop: Crop, fill: Fill, film: FilmGrain | None, seed: int, *, with_grain: bool
 ) -> FloatImage:
     """Composite, put grain back, and return the box the region owns."""
     own_box = region.own_in_window
@@ -141,5 +141,5 @@ def _finish(
         own = np.zeros_like(crop.mask)
         own[own_box] = region.own
         random = np.random.default_rng([seed, region.own_box[0], region.own_box[1]])
-        result = put_grain_back(crop.image, result, crop.mask, own, random, film=film, fill_is_smooth=fill.is_smooth)
+        result = put_grain_back(crop.image, result, crop.mask, own, random, film=film, own_grain=fill.own_grain)
     return result[own_box]

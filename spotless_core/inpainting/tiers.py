@@ -14,10 +14,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from spotless_core.arrays.kinds import Box, FloatImage
+from spotless_core.arrays.kinds import Box
 from spotless_core.arrays.surroundings import Surroundings, surroundings_of
 from spotless_core.errors import DeviceMemoryError, ModelError
-from spotless_core.inpainting.inpainter import Crop, Inpainter
+from spotless_core.inpainting.inpainter import Crop, Fill, Inpainter
 from spotless_core.receipt import FileFacts
 
 CHEAP_UP_TO_PX: Final[Mapping[Surroundings, int]] = MappingProxyType({"flat": 60, "textured": 0, "edge": 0})
@@ -44,15 +44,13 @@ Only on flat film up to 60 pixels is a cheap fill within 2 dB of what the grain 
 
 @dataclass(frozen=True, slots=True)
 class NamedFill:
-    """One filled crop.
+    """One filled crop and the name of the `method` that filled it.
 
-    `image`: h×w×C float32 in [0, 1]. `method`: the name of what filled it. `is_smooth`: it is the picture without
-    grain. `fault`: why another method than the one meant for it filled it, "" if none did.
+    `fault`: why another method than the one meant for it filled it, "" if none did.
     """
 
-    image: FloatImage
+    fill: Fill
     method: str
-    is_smooth: bool
     fault: str = ""
 
 
@@ -74,9 +72,9 @@ class TieredFill:
         self._cheap = cheap
         self._cheap_up_to_px = cheap_up_to_px
 
-    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
-        """Return one filled image per crop, each h×w×C float32 in [0, 1], inputs untouched; all holes count."""
-        return [fill.image for fill in self.fill_named(crops, [_box_of_holes(crop) for crop in crops])]
+    def fill(self, crops: Sequence[Crop]) -> list[Fill]:
+        """Return one fill per crop, inputs untouched; all holes count."""
+        return [named.fill for named in self.fill_named(crops, [_box_of_holes(crop) for crop in crops])]
 
     def fill_named(self, crops: Sequence[Crop], boxes: Sequence[Box]) -> list[NamedFill]:
         """Fill each crop by the method that the holes in its box need; other holes are filled, but not looked at.
@@ -104,14 +102,13 @@ class TieredFill:
         return largest_px > self._cheap_up_to_px[surroundings_of(crop.image, crop.mask, box)]
 
     def _by_cheap(self, crops: Sequence[Crop], fault: str = "") -> list[NamedFill]:
-        smooth = is_smooth(self._cheap)
-        return [NamedFill(image, self._cheap.name, smooth, fault) for image in self._cheap.fill(crops)]
+        return [NamedFill(fill, self._cheap.name, fault) for fill in self._cheap.fill(crops)]
 
     def _by_network(self, crops: Sequence[Crop]) -> list[NamedFill]:
         """Halve the crops until the network can fill them; one that it cannot fill alone is filled by the other."""
         fault = ""
         try:
-            images = self._network.fill(crops)
+            fills = self._network.fill(crops)
         except (ModelError, DeviceMemoryError, MemoryError) as error:
             fault = str(error) or "out of memory"
         except RuntimeError as error:
@@ -123,21 +120,14 @@ class TieredFill:
             return self._by_network(crops[:half]) + self._by_network(crops[half:])
         if fault:
             return self._by_cheap(crops, fault)
-        smooth = is_smooth(self._network)
-        return [NamedFill(image, self._network.name, smooth) for image in images]
+        return [NamedFill(fill, self._network.name) for fill in fills]
 
 
 def fill_named(inpainter: Inpainter, crops: Sequence[Crop], boxes: Sequence[Box]) -> list[NamedFill]:
     """Fill `crops` by any method and say what filled each; `boxes` as in `TieredFill.fill_named`."""
     if isinstance(inpainter, TieredFill):
         return inpainter.fill_named(crops, boxes)
-    smooth = is_smooth(inpainter)
-    return [NamedFill(image, inpainter.name, smooth) for image in inpainter.fill(crops)]
-
-
-def is_smooth(inpainter: Inpainter) -> bool:
-    """Whether its fills are the picture without grain: its attribute `is_smooth`, which a method may have."""
-    return bool(getattr(inpainter, "is_smooth", False))
+    return [NamedFill(fill, inpainter.name) for fill in inpainter.fill(crops)]
 
 
 def _box_of_holes(crop: Crop) -> Box:

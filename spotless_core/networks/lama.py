@@ -103,6 +103,10 @@ DARKEST = 0.01
 """Least light, as a share of the picture's mean: a logarithm needs more than nothing."""
 DENSEST = 4.0
 """Largest change of the logarithm of light that is looked at and undone."""
+WILDEST = 8.0
+"""Inputs, in units of the crop's contrast, are held to this size: film far from a flat hole may be a hundred contrasts
+away, and a few such crops spoil the batch norms.
+"""
 DISTRUST = 3.0
 """The network starts by trusting what shines through this little (logit)."""
 
@@ -236,12 +240,18 @@ class LamaGenerator(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the filled picture; outside the mask it means little and is not to be used."""
+        return self.filled_and_trust(inputs)[0]
+
+    def filled_and_trust(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the filled picture and the share g of it that is what shone through, N×1×H×W float32 in [0, 1]."""
         height, width = inputs.shape[-2:]
         if height % self.multiple or width % self.multiple or min(height, width) < self.smallest_px:
             message = f"multiples of {self.multiple} from {self.smallest_px} on expected"
             raise ModelError(f"LaMa input {height}×{width}; {message}.")
         veil = _Veil.of(inputs, self.shape.channels) if self.shape.sees_veil else None
-        seen_planes = inputs if veil is None else torch.cat([inputs, veil.ratio.to(inputs.dtype)], dim=1)
+        seen_planes = inputs.clamp(-WILDEST, WILDEST)
+        if veil is not None:
+            seen_planes = torch.cat([seen_planes, veil.ratio.to(inputs.dtype)], dim=1)
         x = self.stem(functional.pixel_unshuffle(seen_planes, self.shape.fold))
         seen = [x]
         for stage in self.down:
@@ -259,8 +269,9 @@ class LamaGenerator(nn.Module):
         if self.shape.has_cheap_fill:
             filled = inputs[:, channels + 1 : 2 * channels + 1].float() + filled
         if veil is None:
-            return filled
-        return veil.mixed(filled, given[:, channels : 2 * channels], given[:, 2 * channels :])
+            return filled, torch.zeros_like(filled[:, :1])
+        trust = torch.sigmoid(given[:, 2 * channels :] - DISTRUST) * veil.shown
+        return veil.mixed(filled, given[:, channels : 2 * channels], trust), trust
 
 
 class _Veil(NamedTuple):
@@ -287,9 +298,9 @@ class _Veil(NamedTuple):
         return cls(dusty, ratio.clamp(-DENSEST, DENSEST) * shown, level, shown)
 
     def mixed(self, filled: Tensor, taken: Tensor, trust: Tensor) -> Tensor:
-        """Return `filled`, mixed by `trust` (logits) with what shines through after `taken` (logarithm) is undone."""
+        """Return `filled`, mixed by `trust` (0 to 1) with what shines through after `taken` (logarithm) is undone."""
         cleared = (self.dusty + self.level) * torch.exp(-taken.clamp(-DENSEST, DENSEST)) - self.level
-        return filled + torch.sigmoid(trust - DISTRUST) * self.shown * (cleared - filled)
+        return filled + trust * (cleared - filled)
 
 
 def _conv(channels_in: int, channels_out: int, side: int = 3, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:

@@ -82,13 +82,14 @@ class HoleCrop:
 class HoleBatch(NamedTuple):
     """N crops in the network's units (inpainting/lama_input.py).
 
-    `inputs`: N×k×side×side float32. `target`: N×3×side×side float32, what belongs into the holes. `holes`:
-    N×1×side×side float32, 0 or 1. `cheap`: N×3×side×side float32, the cheap fill. `centre`, `contrast`: N×3×1×1
-    float32, value on film = centre + contrast × value.
+    `inputs`: N×k×side×side float32. `target`: N×3×side×side float32, what belongs into the holes; `grain`: the same,
+    what the film without dust has beyond it. `holes`: N×1×side×side float32, 0 or 1. `cheap`: N×3×side×side float32,
+    the cheap fill. `centre`, `contrast`: N×3×1×1 float32, value on film = centre + contrast × value.
     """
 
     inputs: Tensor
     target: Tensor
+    grain: Tensor
     holes: Tensor
     cheap: Tensor
     centre: Tensor
@@ -118,16 +119,18 @@ class HoleBatches(Dataset[HoleBatch]):
         cv2.setNumThreads(0)
         bank = self.banks.at(step)
         rng = np.random.default_rng((self.seed, 2, step))
-        drawn, ready, targets = [], [], []
+        drawn, ready, targets, grains = [], [], [], []
         for _ in range(self.run.batch):
             crop = draw_hole_crop(rng, self.photos, bank, self.grains, self.run.side)
             is_shown = bool(rng.random() < self.veil_share)
             drawn.append(crop)
             ready.append(self._prepared(crop, show_veil=is_shown))
             targets.append(ready[-1].from_film(crop.wanted(is_shown=is_shown)))
+            grains.append(ready[-1].from_film(crop.clean) - targets[-1])
         return HoleBatch(
             _stacked([each.inputs for each in ready]),
             _stacked(targets),
+            _stacked(grains),
             _stacked([crop.holes.astype(np.float32)[None] for crop in drawn]),
             _stacked([each.from_film(each.cheap) for each in ready]),
             _stacked([each.centre[:, None, None] for each in ready]),

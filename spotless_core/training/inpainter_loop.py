@@ -101,9 +101,10 @@ def _step(
     errors = fill_loss(filled, target, holes, FillWeights(run.rim_weight, run.scale_weight, run.frequency_weight))
     if not 0 < run.adversarial_from <= learner.step:
         return learner.learn(errors, rate)
-    judge.learn(critic_loss(critic, filled, target, holes), CRITIC_RATE * rate)
+    film, repaired = (each + batch.grain.to(device) for each in (target, filled))  # as they come before a person
+    judge.learn(critic_loss(critic, repaired, film, holes), CRITIC_RATE * rate)
     critic.requires_grad_(requires_grad=False)  # now it is asked, not taught
-    looks_fake, apart = critic_opinion(critic, filled, target, holes)
+    looks_fake, apart = critic_opinion(critic, repaired, film, holes)
     learner.learn(errors + run.adversarial_weight * looks_fake + run.matching_weight * apart, rate)
     critic.requires_grad_(requires_grad=True)
     return float(errors.detach())

@@ -4,7 +4,8 @@ All values are in units of each crop's contrast (inpainting/lama_input.py), so t
 alike. Errors are Charbonnier's (Barron, CVPR 2019, alpha = 1). No pretrained perceptual network is used: the critic's
 own features stand in for it (feature matching, Wang et al., CVPR 2018). The critic is a patch discriminator (Isola et
 al., CVPR 2017) under spectral norm (Miyato et al., ICLR 2018), with the non-saturating loss of LaMa (Suvorov et al.,
-WACV 2022, section 2.2): only patches that hold a hole are called fake.
+WACV 2022, section 2.2): only patches that hold a hole are called fake. It is shown film with grain, the same on both:
+what grain hides from a person is hidden from it too.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from spotless_core.networks.lama import WILDEST
 
 RIM_PX = 3
 """The clean pixels this near a hole count in the loss too, so that the fill meets the film without a seam."""
@@ -61,6 +64,7 @@ class PatchCritic(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Look at `image`, in units of the crop's contrast."""
+        image = image.clamp(-WILDEST, WILDEST)
         features = []
         for level in self.levels:
             image = functional.leaky_relu(level(image), LEAK)

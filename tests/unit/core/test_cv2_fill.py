@@ -38,7 +38,7 @@ def test_dust_is_gone_also_at_the_border_of_the_crop(method: Literal["telea", "n
     dirty = film.copy()
     dirty[mask] = 1
 
-    (filled,) = Cv2Fill(method).fill([Crop(dirty, mask)])
+    filled = Cv2Fill(method).fill([Crop(dirty, mask)])[0].image
 
     assert filled.shape == film.shape and filled.dtype == np.float32
     assert filled[mask].max() < film.max()
@@ -51,7 +51,7 @@ def test_clean_pixels_and_the_inputs_stay_as_they_were(method: Literal["telea", 
     film.setflags(write=False)
     mask.setflags(write=False)
 
-    (filled,) = Cv2Fill(method).fill([Crop(film, mask)])
+    filled = Cv2Fill(method).fill([Crop(film, mask)])[0].image
 
     np.testing.assert_array_equal(filled[~mask], film[~mask])
 
@@ -64,7 +64,7 @@ def test_flat_film_of_16_bits_is_filled_to_the_very_level(method: Literal["telea
     dirty = flat.copy()
     dirty[mask] = 0
 
-    (filled,) = Cv2Fill(method).fill([Crop(dirty, mask)])
+    filled = Cv2Fill(method).fill([Crop(dirty, mask)])[0].image
 
     assert set(np.rint(filled * np.float32(65535)).astype(int).ravel()) == {level}
 
@@ -74,7 +74,7 @@ def test_a_slope_is_filled_with_more_levels_than_8_bits_have(method: Literal["te
     slope = np.linspace(0.4, 0.41, 128, dtype=np.float32)[None, :, None] * np.ones((128, 1, 1), dtype=np.float32)
     mask = _discs()
 
-    (filled,) = Cv2Fill(method).fill([Crop(slope, mask)])
+    filled = Cv2Fill(method).fill([Crop(slope, mask)])[0].image
 
     assert len(np.unique(np.rint(filled[mask] * 65535))) > 20
     np.testing.assert_allclose(filled[mask], slope[mask], atol=0.001)
@@ -88,7 +88,7 @@ def test_the_name_is_the_methods(method: Literal["telea", "ns"]) -> None:
 def test_a_crop_without_a_hole_comes_back_as_a_copy() -> None:
     film = _film()
 
-    (filled,) = Cv2Fill("ns").fill([Crop(film, np.zeros((128, 128), dtype=np.bool_))])
+    filled = Cv2Fill("ns").fill([Crop(film, np.zeros((128, 128), dtype=np.bool_))])[0].image
 
     np.testing.assert_array_equal(filled, film)
     assert filled is not film

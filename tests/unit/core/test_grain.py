@@ -14,6 +14,7 @@ from spotless_core.arrays.kinds import FloatImage, Mask
 from spotless_core.arrays.metrics import grain_ratio, log_spectral_distance
 
 SIDE = 384
+NO_GRAIN = np.zeros((SIDE, SIDE, 1), np.float32)
 
 
 def _scene() -> FloatImage:
@@ -235,7 +236,7 @@ def test_grain_goes_on_along_the_rim_without_a_seam(*, with_film: bool) -> None:
         hole,
         np.random.default_rng(1),
         film=_measured(film, hole) if with_film else None,
-        fill_is_smooth=True,
+        own_grain=NO_GRAIN,
     )
 
     rim = hole[:, 1:] != hole[:, :-1]
@@ -243,11 +244,29 @@ def test_grain_goes_on_along_the_rim_without_a_seam(*, with_film: bool) -> None:
     assert step < 1.25 * usual
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_grain_that_the_fill_brought_back_is_not_put_there_twice(share: float) -> None:
+    grain, hole = _grain(1), _holes()
+    film = _scene() + grain
+    recovered = np.where(hole[..., None], _scene() + np.float32(share) * grain, film)
+
+    repaired, ignorant = (
+        put_grain_back(film, recovered, hole, hole, np.random.default_rng(1), film=_measured(film, hole), own_grain=own)
+        for own in (np.full_like(film, share), NO_GRAIN)
+    )
+
+    ratio = grain_ratio(repaired, hole)
+    assert ((ratio > 0.85) & (ratio < 1.15)).all()
+    assert np.abs(repaired - film)[hole].mean() < 0.9 * np.abs(ignorant - film)[hole].mean()
+    if share == 1.0:
+        np.testing.assert_allclose(repaired, film, atol=1e-4)
+
+
 def test_detail_of_a_smooth_fill_stays_to_the_sample_where_the_film_has_no_grain() -> None:
     scene, hole = _scene() + _texture(0.01), _holes()
 
     repaired = put_grain_back(
-        scene, scene, hole, hole, np.random.default_rng(1), film=_measured(_scene(), hole), fill_is_smooth=True
+        scene, scene, hole, hole, np.random.default_rng(1), film=_measured(_scene(), hole), own_grain=NO_GRAIN
     )
 
     np.testing.assert_allclose(repaired, scene, atol=2e-4)
@@ -261,9 +280,10 @@ def test_a_faint_line_in_a_smooth_fill_is_kept_under_the_grain_and_a_classical_f
     glass = np.where(hole[..., None], _scene() + line, film)
 
     kept, smoothed = (
-        (put_grain_back(film, glass, hole, hole, np.random.default_rng(1), fill_is_smooth=smooth) - _scene())[
-            188:192, 90:290
-        ].mean()
+        (
+            put_grain_back(film, glass, hole, hole, np.random.default_rng(1), own_grain=NO_GRAIN if smooth else None)
+            - _scene()
+        )[188:192, 90:290].mean()
         for smooth in (True, False)
     )
 
@@ -278,7 +298,7 @@ def test_a_busy_surrounding_is_not_taken_for_grain() -> None:
     glass = np.where(hole[..., None], busy, film)
 
     repaired = put_grain_back(
-        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), own_grain=NO_GRAIN
     )
 
     added = (repaired - busy)[hole]
@@ -289,7 +309,7 @@ def test_a_repair_that_is_as_busy_as_its_rim_gets_little_on_top() -> None:
     film, hole = _scene() + _grain(1), _holes()
 
     repaired = put_grain_back(
-        film, film, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+        film, film, hole, hole, np.random.default_rng(1), film=_measured(film, hole), own_grain=NO_GRAIN
     )
 
     assert (repaired - film)[hole].std() < 0.7 * 0.02
@@ -302,7 +322,9 @@ def test_film_that_shows_less_grain_here_than_the_frame_gets_less(*, smooth: boo
     frame = _measured(film, hole)
     stronger = replace(frame, sigma=3 * frame.sigma)
 
-    repaired = put_grain_back(film, glass, hole, hole, np.random.default_rng(1), film=stronger, fill_is_smooth=smooth)
+    repaired = put_grain_back(
+        film, glass, hole, hole, np.random.default_rng(1), film=stronger, own_grain=NO_GRAIN if smooth else None
+    )
 
     assert ((grain_ratio(repaired, hole) > 0.8) & (grain_ratio(repaired, hole) < 1.2)).all()
 
@@ -314,7 +336,7 @@ def test_clipped_white_stays_white() -> None:
     glass = np.where(hole[..., None], np.clip(scene, 0, 1), film)
 
     repaired = put_grain_back(
-        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), own_grain=NO_GRAIN
     )
 
     white = hole.copy()
@@ -327,7 +349,7 @@ def test_a_grey_scan_stored_as_rgb_stays_grey() -> None:
     glass = np.where(hole[..., None], np.repeat(_scene()[..., :1], 3, axis=2), film)
 
     repaired = put_grain_back(
-        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), fill_is_smooth=True
+        film, glass, hole, hole, np.random.default_rng(1), film=_measured(film, hole), own_grain=NO_GRAIN
     )
 
     assert (repaired - glass)[hole].std() > 0.01
@@ -351,7 +373,7 @@ def test_any_crop_comes_back_finite_in_range_and_unchanged_outside(
     hole = cv2.GaussianBlur(rng.standard_normal((height, width)), (0, 0), 3) > 0.15
     own = hole & (rng.random((height, width)) < 0.7)
 
-    repaired = put_grain_back(film, film, hole, own, rng, fill_is_smooth=smooth)
+    repaired = put_grain_back(film, film, hole, own, rng, own_grain=NO_GRAIN if smooth else None)
 
     assert repaired.dtype == np.float32 and np.isfinite(repaired).all()
     assert repaired.min() >= 0 and repaired.max() <= 1

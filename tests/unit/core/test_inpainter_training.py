@@ -219,6 +219,17 @@ def test_a_batch_depends_on_nothing_but_seed_and_step(run: InpainterRun) -> None
     assert not torch.equal(one[161].inputs, first.inputs)
 
 
+@pytest.mark.usefixtures("few_sprites")
+def test_what_belongs_into_the_holes_and_the_grain_are_the_film_without_dust(run: InpainterRun) -> None:
+    batch = HoleBatches(load_photos(run.photos, color=True), {}, run, 5)[3]
+    scan, outside = batch.inputs[:, :3], batch.holes.expand_as(batch.target) == 0
+
+    with_grain, without = ((picture - scan)[outside].abs() for picture in (batch.target + batch.grain, batch.target))
+
+    assert float(with_grain.median()) < 0.25 * float(without.median())  # but for what JPEG makes of dust near by
+    assert float(batch.grain[~outside].abs().mean()) > 0.5 * float(batch.grain[outside].abs().mean())
+
+
 def test_a_bank_of_sprites_serves_150_steps() -> None:
     banks = SpriteBanks({}, 1)
 

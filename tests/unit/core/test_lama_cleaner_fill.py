@@ -57,7 +57,7 @@ def _crop(height: int, width: int, channels: int, level: float = 0.25) -> Crop:
 def test_crops_of_any_size_come_back_filled_in_order(weights: Path, channels: int) -> None:
     crops = [_crop(64, 64, channels, 0.2), _crop(30, 45, channels, 0.4), _crop(64, 64, channels, 0.6)]
 
-    filled = LamaCleanerFill(weights, "cpu").fill(crops)
+    filled = [fill.image for fill in LamaCleanerFill(weights, "cpu").fill(crops)]
 
     assert [image.shape for image in filled] == [crop.image.shape for crop in crops]
     for image, level in zip(filled, (0.2, 0.4, 0.6), strict=True):
@@ -66,7 +66,7 @@ def test_crops_of_any_size_come_back_filled_in_order(weights: Path, channels: in
 
 
 def test_fills_keep_16_bit_precision(weights: Path) -> None:
-    (filled,) = LamaCleanerFill(weights, "cpu").fill([_crop(64, 64, 3, 20001 / 65535)])
+    filled = LamaCleanerFill(weights, "cpu").fill([_crop(64, 64, 3, 20001 / 65535)])[0].image
 
     assert set(np.rint(filled * np.float32(65535)).ravel()) == {20001}
 

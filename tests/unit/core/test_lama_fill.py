@@ -56,7 +56,7 @@ def test_only_holes_change_and_every_hole_does(entry: ModelEntry) -> None:
     crops = [make_crop(64, 64, 3), make_crop(64, 64, 1, seed=2), make_crop(37, 50, 3)]
     originals = [crop.image.copy() for crop in crops]
 
-    filled = LamaFill(entry, "cpu").fill(crops)
+    filled = [fill.image for fill in LamaFill(entry, "cpu").fill(crops)]
 
     for crop, original, result in zip(crops, originals, filled, strict=True):
         assert result.shape == crop.image.shape
@@ -73,8 +73,28 @@ def test_what_lies_under_the_mask_matters_only_where_it_is_shown(entry: ModelEnt
     dusty = Crop(np.where(crop.mask[..., None], np.float32(1), crop.image), crop.mask)
     blind, seeing = (LamaFill(entry, "cpu", shows_veil=shows) for shows in (False, True))
 
-    np.testing.assert_array_equal(blind.fill([crop])[0], blind.fill([dusty])[0])
-    assert np.abs(seeing.fill([crop])[0] - seeing.fill([dusty])[0]).max() > 1e-3
+    np.testing.assert_array_equal(blind.fill([crop])[0].image, blind.fill([dusty])[0].image)
+    assert np.abs(seeing.fill([crop])[0].image - seeing.fill([dusty])[0].image).max() > 1e-3
+
+
+def test_the_films_own_grain_is_claimed_only_where_something_shines_through(entry: ModelEntry) -> None:
+    crop = make_crop(64, 64, 1)
+    clipped = Crop(np.where(crop.mask[..., None], np.float32(1), crop.image), crop.mask)
+    seeing, blind = LamaFill(entry, "cpu"), LamaFill(entry, "cpu", shows_veil=False)
+
+    veiled, opaque, unseen = (
+        fill.fill([each])[0].own_grain for fill, each in ((seeing, crop), (seeing, clipped), (blind, crop))
+    )
+
+    assert veiled is not None
+    assert veiled.shape == crop.image.shape
+    assert (veiled[crop.mask] > 0).all()
+    assert (veiled[crop.mask] <= 1).all()
+    assert not veiled[~crop.mask].any()
+    assert opaque is not None
+    assert not opaque.any()
+    assert unseen is not None
+    assert not unseen.any()
 
 
 def test_a_grey_scan_is_filled_with_the_mean_of_what_three_equal_channels_get(entry: ModelEntry) -> None:
@@ -82,19 +102,19 @@ def test_a_grey_scan_is_filled_with_the_mean_of_what_three_equal_channels_get(en
     color = Crop(np.repeat(grey.image, 3, axis=2), grey.mask)
     fill = LamaFill(entry, "cpu")
 
-    result = fill.fill([color])[0]
+    result = fill.fill([color])[0].image
 
-    np.testing.assert_allclose(result.mean(axis=2, keepdims=True), fill.fill([grey])[0], atol=1e-5)
+    np.testing.assert_allclose(result.mean(axis=2, keepdims=True), fill.fill([grey])[0].image, atol=1e-5)
 
 
 def test_four_channels_are_filled_as_four_grey_scans(entry: ModelEntry) -> None:
     crop = make_crop(64, 64, 4)
     fill = LamaFill(entry, "cpu")
 
-    result = fill.fill([crop])[0]
+    result = fill.fill([crop])[0].image
 
     for channel in range(4):
-        alone = fill.fill([Crop(crop.image[..., channel : channel + 1], crop.mask)])[0]
+        alone = fill.fill([Crop(crop.image[..., channel : channel + 1], crop.mask)])[0].image
         np.testing.assert_allclose(result[..., channel], alone[..., 0], atol=1e-3)
 
 
@@ -103,7 +123,7 @@ def test_a_darker_and_flatter_scan_is_filled_alike(entry: ModelEntry) -> None:
     darker = Crop(crop.image * np.float32(0.2), crop.mask)
     fill = LamaFill(entry, "cpu")
 
-    bright, dark = fill.fill([crop])[0], fill.fill([darker])[0]
+    bright, dark = fill.fill([crop])[0].image, fill.fill([darker])[0].image
 
     np.testing.assert_allclose(dark, 0.2 * bright, atol=2e-4)
 
@@ -112,7 +132,7 @@ def test_an_untrained_network_fills_as_a_membrane_does(tmp_path: Path) -> None:
     crop = make_crop(64, 64, 3)
     fill = LamaFill(make_entry(tmp_path, LamaGenerator(SHAPE)), "cpu", shows_veil=False)
 
-    result = fill.fill([crop])[0]
+    result = fill.fill([crop])[0].image
 
     np.testing.assert_allclose(result, stretch_membrane(crop.image, crop.mask), atol=1e-5)
 
@@ -122,10 +142,10 @@ def test_many_crops_run_in_several_batches_with_the_same_result(
 ) -> None:
     crops = [make_crop(64, 64, 3, seed) for seed in range(3)]
     fill = LamaFill(entry, "cpu")
-    together = fill.fill(crops)
+    together = [each.image for each in fill.fill(crops)]
 
     monkeypatch.setattr("spotless_core.inpainting.lama_fill.BATCH_PIXELS", 64 * 64)
-    apart = fill.fill(crops)
+    apart = [each.image for each in fill.fill(crops)]
 
     for one, other in zip(together, apart, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -135,7 +155,7 @@ def test_a_flat_crop_and_one_without_holes_come_back_sound(entry: ModelEntry) ->
     flat = Crop(np.full((32, 32, 1), 0.5, np.float32), make_crop(32, 32, 1).mask)
     whole = Crop(make_crop(32, 32, 3).image, np.zeros((32, 32), bool))
 
-    flat_result, whole_result = LamaFill(entry, "cpu").fill([flat, whole])
+    flat_result, whole_result = (fill.image for fill in LamaFill(entry, "cpu").fill([flat, whole]))
 
     np.testing.assert_allclose(flat_result, 0.5, atol=0.05)
     np.testing.assert_array_equal(whole_result, whole.image)
@@ -147,7 +167,7 @@ def test_crops_smaller_than_the_network_takes_are_filled(entry: ModelEntry, size
     mask = np.zeros(size, bool)
     mask[0, 0] = True
 
-    result = LamaFill(entry, "cpu").fill([Crop(image, mask)])[0]
+    result = LamaFill(entry, "cpu").fill([Crop(image, mask)])[0].image
 
     assert result.shape == image.shape
     np.testing.assert_allclose(result, 0.5, atol=0.05)

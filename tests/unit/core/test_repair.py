@@ -16,7 +16,7 @@ from spotless_core.detection.mask import describe_defects
 from spotless_core.errors import ArrayContractError, ModelError, ScanError
 from spotless_core.image_io.scratch import ScratchSpace
 from spotless_core.inpainting.cv2_fill import Cv2Fill
-from spotless_core.inpainting.inpainter import Crop
+from spotless_core.inpainting.inpainter import Crop, Fill
 from spotless_core.inpainting.repair import RepairResult, name_methods, repair_frame
 from spotless_core.inpainting.tiers import TieredFill
 from spotless_core.options import InpaintOptions
@@ -25,16 +25,20 @@ WITHOUT_GRAIN = InpaintOptions(grain=False)
 
 
 class ConstantFill:
-    """Fills everything with one value and remembers what it was asked."""
+    """Fills everything with one value and remembers what it was asked; `is_smooth`: without any of the film's grain."""
 
-    def __init__(self, value: float) -> None:
+    def __init__(self, value: float, *, is_smooth: bool = False) -> None:
         self.name = "constant"
         self.value = value
+        self.is_smooth = is_smooth
         self.batches: list[list[Crop]] = []
 
-    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+    def fill(self, crops: Sequence[Crop]) -> list[Fill]:
         self.batches.append(list(crops))
-        return [np.full_like(crop.image, self.value) for crop in crops]
+        return [self.fill_of(np.full_like(crop.image, self.value)) for crop in crops]
+
+    def fill_of(self, image: FloatImage) -> Fill:
+        return Fill(image, np.zeros_like(image) if self.is_smooth else None)
 
 
 def _scan(
@@ -225,9 +229,7 @@ def test_each_edit_says_what_filled_it() -> None:
 
 def test_what_filled_each_region_and_what_went_wrong_is_told() -> None:
     class HalfBroken(ConstantFill):
-        is_smooth = True
-
-        def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+        def fill(self, crops: Sequence[Crop]) -> list[Fill]:
             if any(crop.mask[:, 20:].any() for crop in crops):
                 raise ModelError("not finite")
             return super().fill(crops)
@@ -250,8 +252,9 @@ def test_what_filled_each_region_and_what_went_wrong_is_told() -> None:
 
 def test_weak_detail_of_a_smooth_fill_is_picture_and_of_any_other_a_streak() -> None:
     class StripeFill(ConstantFill):
-        def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
-            return [np.full_like(crop.image, 0.45) + stripes[: crop.image.shape[1], None] for crop in crops]
+        def fill(self, crops: Sequence[Crop]) -> list[Fill]:
+            images = [np.full_like(crop.image, 0.45) + stripes[: crop.image.shape[1], None] for crop in crops]
+            return [self.fill_of(image) for image in images]
 
     rng = np.random.default_rng(1)
     clean = 0.45 + 0.02 * rng.standard_normal((256, 256, 1), dtype=np.float32)
@@ -259,8 +262,7 @@ def test_weak_detail_of_a_smooth_fill_is_picture_and_of_any_other_a_streak() -> 
     mask = np.zeros((256, 256), dtype=np.bool_)
     mask[100:140, 100:140] = True
     stripes = np.where(np.arange(256) // 4 % 2, 0.02, -0.02).astype(np.float32)
-    smooth, other = StripeFill(0), StripeFill(0)
-    smooth.is_smooth = True  # type: ignore[attr-defined]
+    smooth, other = StripeFill(0, is_smooth=True), StripeFill(0)
 
     strength = []
     for method in (smooth, other):

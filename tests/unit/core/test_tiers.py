@@ -8,16 +8,19 @@ from drawing import draw_picture
 
 from spotless_core.arrays.kinds import Box, FloatImage
 from spotless_core.errors import ArrayContractError, DeviceMemoryError, ModelError
-from spotless_core.inpainting.inpainter import Crop
+from spotless_core.inpainting.inpainter import Crop, Fill
 from spotless_core.inpainting.tiers import CHEAP_UP_TO_PX, TieredFill, fill_named
 from spotless_core.receipt import FileFacts
 
 SPECK: Box = (29, 29, 34, 34)
 NETWORK, CHEAP = np.float32(0.25), np.float32(0.75)
+NO_GRAIN = np.zeros((64, 64, 1), np.float32)
 
 
 class MarkingFill:
     """Fills with one value; `fails` may raise for the crops it is given."""
+
+    own_grain: FloatImage | None = None
 
     def __init__(self, name: str, value: np.float32, fails: Callable[[Sequence[Crop]], None] = lambda _: None) -> None:
         self.name = name
@@ -25,14 +28,14 @@ class MarkingFill:
         self.fails = fails
         self.asked: list[int] = []
 
-    def fill(self, crops: Sequence[Crop]) -> list[FloatImage]:
+    def fill(self, crops: Sequence[Crop]) -> list[Fill]:
         self.asked.append(len(crops))
         self.fails(crops)
-        return [np.where(crop.mask[..., None], self.value, crop.image) for crop in crops]
+        return [Fill(np.where(crop.mask[..., None], self.value, crop.image), self.own_grain) for crop in crops]
 
 
 class SmoothFill(MarkingFill):
-    is_smooth = True
+    own_grain = NO_GRAIN
     models = (FileFacts("lama.safetensors", "ab"),)
 
 
@@ -57,8 +60,8 @@ def test_a_tiny_hole_on_flat_film_is_filled_by_the_cheap_method() -> None:
 
     (fill,) = tiers.fill_named([_crop()], [SPECK])
 
-    assert (fill.method, fill.is_smooth, fill.fault) == ("cheap", False, "")
-    assert (fill.image[30, 30] == CHEAP).all()
+    assert (fill.method, fill.fill.own_grain, fill.fault) == ("cheap", None, "")
+    assert (fill.fill.image[30, 30] == CHEAP).all()
     assert network.asked == []
 
 
@@ -70,8 +73,9 @@ def test_a_hole_on_an_edge_and_a_large_one_are_filled_by_the_network(crop: Crop,
 
     (fill,) = tiers.fill_named([crop], [box])
 
-    assert (fill.method, fill.is_smooth, fill.fault) == ("net", True, "")
-    assert (fill.image[crop.mask] == NETWORK).all()
+    assert (fill.method, fill.fault) == ("net", "")
+    assert fill.fill.own_grain is NO_GRAIN
+    assert (fill.fill.image[crop.mask] == NETWORK).all()
     assert cheap.asked == []
 
 
@@ -101,9 +105,9 @@ def test_fills_come_back_in_the_order_of_the_crops_with_their_names() -> None:
     fills = tiers.fill_named(crops, [SPECK] * 4)
 
     assert [fill.method for fill in fills] == ["net", "cheap", "net", "cheap"]
-    assert [fill.image[30, 30, 0] for fill in fills] == [NETWORK, CHEAP, NETWORK, CHEAP]
+    assert [fill.fill.image[30, 30, 0] for fill in fills] == [NETWORK, CHEAP, NETWORK, CHEAP]
     for crop, fill in zip(crops, fills, strict=True):
-        np.testing.assert_array_equal(fill.image[~crop.mask], crop.image[~crop.mask])
+        np.testing.assert_array_equal(fill.fill.image[~crop.mask], crop.image[~crop.mask])
     assert (network.asked, cheap.asked) == ([2], [2])
 
 
@@ -111,7 +115,7 @@ def test_asked_for_images_alone_it_decides_by_all_holes_of_the_crop() -> None:
     both = _crop()
     both.mask[2:14, 2:14] = True
 
-    images = _tiers()[0].fill([_crop(), both])
+    images = [fill.image for fill in _tiers()[0].fill([_crop(), both])]
 
     assert (images[0][30, 30] == CHEAP).all()
     assert (images[1][30, 30] == NETWORK).all()
@@ -120,9 +124,9 @@ def test_asked_for_images_alone_it_decides_by_all_holes_of_the_crop() -> None:
 def test_a_crop_without_a_hole_comes_back_as_it_is() -> None:
     crop = Crop(_crop().image, np.zeros((64, 64), np.bool_))
 
-    (image,) = _tiers()[0].fill([crop])
+    (fill,) = _tiers()[0].fill([crop])
 
-    np.testing.assert_array_equal(image, crop.image)
+    np.testing.assert_array_equal(fill.image, crop.image)
 
 
 def test_where_the_network_fails_on_one_crop_only_that_one_is_filled_cheaply_and_says_why() -> None:
@@ -137,7 +141,7 @@ def test_where_the_network_fails_on_one_crop_only_that_one_is_filled_cheaply_and
 
     assert [fill.method for fill in fills] == ["net"] * 5 + ["cheap"] + ["net"] * 2
     assert [fill.fault for fill in fills] == [""] * 5 + ["values that are not finite"] + [""] * 2
-    assert not fills[5].is_smooth
+    assert fills[5].fill.own_grain is None
 
 
 @pytest.mark.parametrize(
@@ -185,8 +189,8 @@ def test_any_other_method_is_named_for_every_crop() -> None:
     plain = fill_named(MarkingFill("plain", CHEAP), [_crop(), _crop(edge=True)], [SPECK, SPECK])
     smooth = fill_named(SmoothFill("smooth", CHEAP), [_crop()], [SPECK])
 
-    assert [(fill.method, fill.is_smooth) for fill in plain] == [("plain", False), ("plain", False)]
-    assert [(fill.method, fill.is_smooth) for fill in smooth] == [("smooth", True)]
+    assert [(fill.method, fill.fill.own_grain) for fill in plain] == [("plain", None), ("plain", None)]
+    assert [(fill.method, fill.fill.own_grain is NO_GRAIN) for fill in smooth] == [("smooth", True)]
 
 
 def test_the_networks_weights_are_told_for_the_receipt() -> None:

@@ -121,7 +121,7 @@ assert not [name for name in sys.modules if name.startswith("spotless")]
     ours = LamaFill(read_manifest(models)["lama"], "cpu", shows_veil=False)
     for index, (image, mask) in enumerate(crops):
         found = np.load(tmp_path / f"{index}.npy")[0].transpose(1, 2, 0)
-        (expected,) = ours.fill([Crop(image, mask)])
+        expected = ours.fill([Crop(image, mask)])[0].image
         np.testing.assert_allclose(found[mask], expected[mask], atol=1e-3)
         np.testing.assert_array_equal(found[~mask], image[~mask])
 
@@ -190,9 +190,9 @@ def test_lama_cleaner_takes_the_file_for_big_lama(tmp_path: Path) -> None:
     weights = export_torchscript(make_models(tmp_path / "models", BLIND), tmp_path / "lama.pt")
     image, mask = make_crop(61, 45)
     fill = LamaCleanerFill(weights, "cpu")
-    (expected,) = LamaFill(read_manifest(tmp_path / "models")["lama"], "cpu").fill([Crop(image, mask)])
+    expected = LamaFill(read_manifest(tmp_path / "models")["lama"], "cpu").fill([Crop(image, mask)])[0].image
 
-    (found,) = fill.fill([Crop(image, mask)])
+    found = fill.fill([Crop(image, mask)])[0].image
 
     inside = mask & (np.arange(61)[:, None] < 40)  # lama-cleaner pads the picture, so its lower right end differs
     np.testing.assert_allclose(found[inside], expected[inside], atol=0.02)
