@@ -27,6 +27,8 @@ SHARED_DOUBT = np.float32(0.3)
 """Variance, over the grain's, of what else there is in the detail of a fill that holds some grain."""
 DETAIL_PX = 5
 """Side of the box in which energies are compared with the grain's."""
+ENERGY_PX = 3
+"""Side of the box in which a fill's energy is measured: what it recovers of the grain changes within few pixels."""
 GRAINLIKE = np.float32(3)
 """Energy of the rim up to so many times the grain's is grain."""
 AROUND_PX = 16
@@ -114,7 +116,7 @@ def _amplitude(unit: FloatImage, grain: FloatImage, part: Mask, film: Mask, own_
     the film's own grain in the fill makes up. Where both are alike they add up as amplitudes do.
     """
     weight = part.astype(np.float32)[..., None]
-    box = (DETAIL_PX, DETAIL_PX)
+    box = (ENERGY_PX, ENERGY_PX)
     count = np.maximum(_sums(weight, box), 1)
     here = np.minimum(unit * unit, OUTLIER)
     usual = np.maximum(here[film].mean(axis=0), 1) if film.any() else np.float32(1)

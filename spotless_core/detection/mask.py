@@ -1,7 +1,8 @@
 """From probability to mask: what is repaired, and what is left alone for good reason.
 
 Seed-and-grow with calibrated thresholds, absolute floors, size caps in micrometres, more evidence asked of large and
-elongated candidates (a wire is the same shape as a hair), faint lines, growth over the penumbra, and a coverage budget.
+elongated candidates (a wire is the same shape as a hair), the rest of each defect by likeness (extent.py), faint lines,
+growth over the penumbra, and a coverage budget.
 No threshold is relative to the frame, so none is met for the sake of finding something: how dusty the film is otherwise
 is evidence for a candidate (evidence.py), and a clean frame gives an empty mask.
 """
@@ -12,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spotless_core.arrays.kinds import Mask
-from spotless_core.arrays.masks import Shape, grow_mask
+from spotless_core.arrays.masks import Shape, grow_mask, measure_shape
 from spotless_core.arrays.pieces import Pieces, trace_mask
 from spotless_core.arrays.windows import FloatWindows, bands
 from spotless_core.detection.evidence import Candidates, gather, is_lonely, score
+from spotless_core.detection.extent import extend_core_inplace
 from spotless_core.errors import ModelError
 from spotless_core.networks.weights import ModelEntry
 from spotless_core.options import MaskOptions, Sensitivity
@@ -51,7 +53,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class MaskResult:
-    """`mask` bool H×W, grown; `core`: the same before growing; `defects` of the mask;
+    """`mask` bool H×W, grown; `core`: the same before growing over the penumbra; `defects` of the mask;
     `coverage` of the frame; `left_alone`: notes on candidates over a cap.
     """
 
@@ -99,6 +101,9 @@ def make_mask(
     `on_progress` gets the fraction of the candidates that are judged.
     """
     core, too_large = find_core(probability, thresholds, options, um_per_px, grey, on_progress)
+    extend_core_inplace(
+        core, probability, grey, um_per_px, lambda piece: not _is_over_cap(measure_shape(piece), options, um_per_px)
+    )
     if lines is not None:
         for top, bottom in bands(*core.shape):
             core[top:bottom] |= lines[top:bottom, 0 : core.shape[1]] > 0
