@@ -29,6 +29,8 @@ DETAIL_PX = 5
 """Side of the box in which energies are compared with the grain's."""
 ENERGY_PX = 3
 """Side of the box in which a fill's energy is measured: what it recovers of the grain changes within few pixels."""
+SPREAD_GAIN = np.float32(1.07)
+"""Makes up for the mean of roots being less than the root of the mean, where energies are measured in few pixels."""
 GRAINLIKE = np.float32(3)
 """Energy of the rim up to so many times the grain's is grain."""
 AROUND_PX = 16
@@ -121,7 +123,7 @@ def _amplitude(unit: FloatImage, grain: FloatImage, part: Mask, film: Mask, own_
     here = np.minimum(unit * unit, OUTLIER)
     usual = np.maximum(here[film].mean(axis=0), 1) if film.any() else np.float32(1)
     energy = np.maximum(_sums(here * weight, box), 0) / count
-    missing = np.clip(usual - energy, 0, 1 - own_grain**2)
+    missing = np.clip(SPREAD_GAIN * usual - energy, 0, SPREAD_GAIN * (1 - own_grain**2))
     alike = np.maximum(_sums(np.clip(unit, -STRONGEST, STRONGEST) * grain * weight, box), 0) / count
     return np.asarray(np.sqrt(alike**2 + missing) - alike)
 

@@ -48,6 +48,8 @@ CLIPPED_SHARE = 0.02
 REACH_PX = 5
 """Largest lag of the autocovariance that is kept."""
 TAPER_PX = 3.5
+"""Lags fade out from here on. The nearest must be kept whole: 4 % less of the first makes a tenth more fine detail.
+"""
 FRAME_FIELD_PX, CROP_FIELD_PX = 256, 64
 """Sides of the fields of grain drawn once for a frame and for a single crop; they wrap round."""
 WINDOW_PX = 128
@@ -177,7 +179,9 @@ def _film(blocks: _Blocks, quantum: float, field_px: int, random: np.random.Gene
         is_calm = np.zeros_like(is_calm)
         is_calm[np.argsort(blocks.fine.mean(axis=1), kind="stable")[:FEWEST_BLOCKS]] = True
     calm = blocks.grain[is_calm]
-    unit = calm / np.sqrt(np.maximum((calm**2).mean(axis=(1, 2), keepdims=True), TINY))
+    unit = calm / np.sqrt(
+        np.maximum((calm**2).mean(axis=(0, 1, 2)), TINY)
+    )  # strong grain is what is seen: it counts most
     mix, unmix = _mixing(unit)
     variance = CUT_OFF * variance - np.float32(quantum**2 / 12)
     kernels, field = _draw_field(_autocovariances(unit @ unmix.T), field_px, random)
@@ -242,7 +246,7 @@ def _autocovariances(planes: Floats) -> Floats:
     side = 2 * BLOCK_PX
     power = (np.abs(np.fft.rfft2(planes, s=(side, side), axes=(1, 2))) ** 2).mean(axis=0)
     lags = np.arange(-REACH_PX, REACH_PX + 1)
-    weight = np.exp(-0.5 * (lags / TAPER_PX) ** 2) / (BLOCK_PX - np.abs(lags))
+    weight = np.exp(-0.5 * (lags / TAPER_PX) ** 4) / (BLOCK_PX - np.abs(lags))
     kernels = np.zeros((planes.shape[3], lags.size, lags.size), dtype=np.float32)
     for channel in range(planes.shape[3]):
         sums = np.fft.irfft2(power[..., channel], s=(side, side))
