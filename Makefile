@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAMA_CLEANER := lama-cleaner==1.2.5
 
-.PHONY: demo test gate install install-dev system-packages bench clean
+.PHONY: demo test gate install install-dev system-packages test-packages bench clean
 
 demo: install
 	$(BIN)/spotlessd demo "$$(mktemp -d)/station"
@@ -29,6 +29,10 @@ install-dev: $(VENV)/installed-dev
 system-packages:
 	@sh systemd/install-packages.sh
 
+# exiftool and libtiff's programs are what tests compare with.
+test-packages:
+	@sh systemd/install-packages.sh tests
+
 $(VENV)/bin/python:
 	@# Debian's python3 has no venv without python3-venv: virtualenv does the same from pip.
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
@@ -41,7 +45,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python system-packages
 	$(BIN)/python -m pip install --quiet --no-deps $(LAMA_CLEANER)
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python system-packages
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python test-packages
 	$(BIN)/python -m pip install --quiet -e ".[dev,demo]"
 	$(BIN)/python -m pip install --quiet --no-deps $(LAMA_CLEANER)
 	@touch $@

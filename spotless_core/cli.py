@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from spotless_core.options import (
     FilmFormat,
     InpaintMethod,
     InpaintOptions,
+    MaskFormat,
     MaskOptions,
     RestoreOptions,
     Sensitivity,
 )
 
-EXIT_UNEXPECTED = 70
+TIFF_SUFFIXES = {".tif", ".tiff"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spotless", description="Remove dust, hairs and scratches from one scan.")
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("input", type=Path, metavar="IN", help="a TIFF, PNG or JPEG scan; it is only read")
+    shared.add_argument(
+        "input", type=Path, metavar="IN", help="a TIFF, DNG, PNG, JPEG, BMP or PNM scan; it is only read"
+    )
     shared.add_argument("--device", choices=[d.value for d in DeviceChoice], default="auto")
     shared.add_argument("--sensitivity", choices=[s.value for s in Sensitivity], default="normal")
     shared.add_argument(
@@ -50,15 +53,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     restore = commands.add_parser("restore", parents=[shared], help="write the restored scan to OUT")
     restore.add_argument("output", type=Path, metavar="OUT", help="same kind of file as IN; must not exist")
-    restore.add_argument("--mask-out", type=Path, metavar="PNG", help="write the mask (255 = repaired)")
-    restore.add_argument("--mask-in", type=Path, metavar="PNG", help="repair exactly this mask; nothing is detected")
+    restore.add_argument(
+        "--mask-out", type=Path, metavar="PNG", help="write the mask (255 = repaired), as TIFF if named .tif"
+    )
+    restore.add_argument(
+        "--mask-in", type=Path, metavar="PNG", help="repair exactly this mask (PNG or TIFF); nothing is detected"
+    )
     restore.add_argument("--preview-out", type=Path, metavar="JPG", help="write before | after | mask")
     restore.add_argument("--receipt", type=Path, metavar="JSON", help="write the receipt")
     restore.add_argument("--inpaint", choices=[m.value for m in InpaintMethod], default="auto")
+    restore.add_argument(
+        "--allow-transcode", action="store_true", help="accept JPEG inside a TIFF; its repaired copy has Deflate"
+    )
+    restore.add_argument(
+        "--allow-reencode", action="store_true", help="encode a whole JPEG anew where libturbojpeg is missing"
+    )
     restore.add_argument("--big-lama", type=Path, metavar="PT", help="path of big-lama.pt for --inpaint lama-cleaner")
     restore.set_defaults(run=_restore)
     detect = commands.add_parser("detect", parents=[shared], help="write the mask that restore would use")
-    detect.add_argument("mask", type=Path, metavar="MASK.png")
+    detect.add_argument("mask", type=Path, metavar="MASK.png", help="the mask (255 = repair), as TIFF if named .tif")
     detect.add_argument("--probability", type=Path, metavar="P.tif", help="write the probability as float32 TIFF")
     detect.set_defaults(run=_detect)
     models = commands.add_parser("models", help="optional models").add_subparsers(dest="models_command", required=True)
@@ -74,7 +87,30 @@ def _restore_options(options: argparse.Namespace) -> RestoreOptions:
         method=InpaintMethod(getattr(options, "inpaint", "auto")), big_lama_path=getattr(options, "big_lama", None)
     )
     mask = MaskOptions(sensitivity=Sensitivity(options.sensitivity))
-    return RestoreOptions(mask=mask, inpaint=inpaint, film_format=FilmFormat(options.film_format))
+    return RestoreOptions(
+        mask=mask,
+        inpaint=inpaint,
+        film_format=FilmFormat(options.film_format),
+        allow_transcode=getattr(options, "allow_transcode", False),
+        allow_reencode=getattr(options, "allow_reencode", False),
+        mask_format=_mask_format(getattr(options, "mask_out", None) or getattr(options, "mask", None)),
+    )
+
+
+def _mask_format(path: Path | None) -> MaskFormat:
+    """The kind of mask that its file's name asks for."""
+    return MaskFormat.TIFF if path is not None and path.suffix.lower() in TIFF_SUFFIXES else MaskFormat.PNG
+
+
+def _check_paths(source: Path, targets: Iterable[Path]) -> None:
+    """Raise before anything is loaded unless `source` is there and each of `targets` can be."""
+    for path in targets:
+        if path.exists():
+            raise OutputError(f"{path} exists and is never overwritten. Choose another name.")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path.parent}: no such folder. Create it first.")
+    if not source.is_file():
+        raise MissingInputError("no such file, or not a regular file.")
 
 
 def _restore(options: argparse.Namespace) -> int:
@@ -85,13 +121,7 @@ def _restore(options: argparse.Namespace) -> int:
         "receipt": options.receipt,
     }
     wanted = {role: path for role, path in targets.items() if path is not None}
-    for path in wanted.values():
-        if path.exists():
-            raise OutputError(f"{path} exists and is never overwritten. Choose another name.")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path.parent}: no such folder. Create it first.")
-    if not options.input.is_file():
-        raise MissingInputError("no such file, or not a regular file.")
+    _check_paths(options.input, wanted.values())
 
     from spotless_core.pipeline import OutputPaths, load_tools, restore_photo
 
@@ -150,20 +180,15 @@ def _move(part: Path, target: Path) -> None:
 
 
 def _detect(options: argparse.Namespace) -> int:
-    for path in (options.mask, options.probability):
-        if path is not None and path.exists():
-            raise OutputError(f"{path} exists and is never overwritten. Choose another name.")
+    _check_paths(options.input, [path for path in (options.mask, options.probability) if path is not None])
 
-    from spotless_core.image_io.mask_png import write_mask
-    from spotless_core.image_io.probability_tiff import write_probability
+    from spotless_core.image_io.mask_file import write_mask
     from spotless_core.pipeline import detect_photo, load_tools
 
     restore_options = _restore_options(options)
     tools = load_tools(DeviceOptions(DeviceChoice(options.device)), InpaintOptions(method=InpaintMethod.TELEA))
-    info, probability, found = detect_photo(options.input, tools, restore_options)
-    write_mask(options.mask, found.mask, info)
-    if options.probability is not None:
-        write_probability(options.probability, probability, info)
+    info, found = detect_photo(options.input, tools, restore_options, probability_path=options.probability)
+    write_mask(options.mask, found.mask, info, restore_options.mask_format)
     print(f"{len(found.defects)} defects, {found.coverage:.3%} of the frame")
     return 0
 

@@ -20,7 +20,9 @@ lossy one (JPEG inside TIFF). reencoded: the whole picture was compressed anew a
 
 @dataclass(frozen=True, slots=True)
 class InfraredInfo:
-    """Where the infrared plane lies: `source` "sample" (an extra sample of each pixel) or "page" (an own page)."""
+    """Where in the file the infrared plane lies: `source` "sample" (an extra sample of each pixel, number `index`) or
+    "page" (an own page). `is_sure`: whether the file declares it, or it may as well be something else.
+    """
 
     source: Literal["sample", "page"]
     index: int

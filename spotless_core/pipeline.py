@@ -6,9 +6,8 @@ mask (JPEG: outside its blocks), or nothing is written. The frame is worked on i
 unlinked files (image_io/scratch.py). Names, folders and publishing are the caller's.
 """
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from spotless_core.arrays.encoding import Encoding, sense_encoding
 from spotless_core.arrays.kinds import Mask, Probability
-from spotless_core.arrays.windows import FloatWindows, SampleWindows
+from spotless_core.arrays.windows import FloatWindows, SampleWindows, bands
 from spotless_core.detection.detector import Detector
 from spotless_core.detection.lines import LineScores, find_lines
 from spotless_core.detection.mask import MaskResult, cautious_if_coarse, describe_defects, make_mask, thresholds_for
@@ -25,11 +24,12 @@ from spotless_core.errors import ModelError, PreservationError
 from spotless_core.image_io.decode import decode_frame, make_grey
 from spotless_core.image_io.edited_rows import EditedRows
 from spotless_core.image_io.hashing import hash_file, hash_infrared
-from spotless_core.image_io.mask_png import read_mask, write_mask
+from spotless_core.image_io.mask_file import read_mask, write_mask
 from spotless_core.image_io.opening import open_scan
 from spotless_core.image_io.preview import write_preview
+from spotless_core.image_io.probability_tiff import write_probability
 from spotless_core.image_io.scan_file import ScanFile
-from spotless_core.image_io.scratch import ScratchSpace
+from spotless_core.image_io.scratch import ScratchSpace, scratch_folders
 from spotless_core.image_io.verify import verify_restored
 from spotless_core.inpainting.budgets import reason_of_time, reasons_to_hold
 from spotless_core.inpainting.choice import choose_inpainter
@@ -39,7 +39,7 @@ from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import ModelEntry, default_models_folder, read_manifest
 from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
 from spotless_core.photo import Edit, ScanInfo
-from spotless_core.receipt import FileFacts, InfraredFacts, InputFacts, Receipt
+from spotless_core.receipt import FileFacts, Receipt, input_facts, plain_options
 from spotless_core.stopwatch import Stopwatch, peak_memory_mb
 
 SOFTWARE = "spotlessd 0.1.0"
@@ -60,7 +60,10 @@ class OutputPaths:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The loaded networks, kept for the life of the process. `device`, `precision`: what really runs."""
+    """The loaded networks, kept for the life of the process.
+
+    `device`, `precision`: what really runs. `threads`: how many threads may encode at once, 0 = one for each core.
+    """
 
     detector: Detector
     entry: ModelEntry
@@ -69,10 +72,23 @@ class Tools:
     precision: str
     models: tuple[FileFacts, ...]
     notes: tuple[str, ...]
+    threads: int = 0
 
 
 def load_tools(device: DeviceOptions, inpaint: InpaintOptions, models_folder: Path | None = None) -> Tools:
     """Load and warm up the networks on the device of `device`.
+
+    Raises:
+        DeviceError: the device cannot start and no fallback is allowed.
+        ModelError: weights are missing, damaged or do not fit.
+    """
+    return load_tool_sets(device, [inpaint], models_folder)[0]
+
+
+def load_tool_sets(
+    device: DeviceOptions, inpaints: Sequence[InpaintOptions], models_folder: Path | None = None
+) -> list[Tools]:
+    """Load what `load_tools` does once for each way of filling in `inpaints`; they share the detector.
 
     Raises:
         DeviceError: the device cannot start and no fallback is allowed.
@@ -84,13 +100,16 @@ def load_tools(device: DeviceOptions, inpaint: InpaintOptions, models_folder: Pa
         raise ModelError("the model manifest has no detector; reinstall spotlessd.")
     entry = entries[DETECTOR]
     detector = Detector.from_entry(entry, chosen)
-    inpainter, notes = choose_inpainter(inpaint, chosen.kind, entries)
-    models = (FileFacts(entry.path.name, entry.sha256), *_model_facts(inpainter))
-    precision = getattr(inpainter, "precision", detector.precision)
-    if precision != detector.precision:
-        notes = (*notes, f"{inpainter.name} computed in {precision}.")
-    notes = (*((chosen.note,) if chosen.note else ()), *notes)
-    return Tools(detector, entry, inpainter, chosen.kind, detector.precision, models, notes)
+    sets = []
+    for inpaint in inpaints:
+        inpainter, notes = choose_inpainter(inpaint, chosen.kind, entries)
+        models = (FileFacts(entry.path.name, entry.sha256), *_model_facts(inpainter))
+        precision = getattr(inpainter, "precision", detector.precision)
+        if precision != detector.precision:
+            notes = (*notes, f"{inpainter.name} computed in {precision}.")
+        notes = (*((chosen.note,) if chosen.note else ()), *notes)
+        sets.append(Tools(detector, entry, inpainter, chosen.kind, detector.precision, models, notes, device.threads))
+    return sets
 
 
 def restore_photo(
@@ -114,7 +133,8 @@ def restore_photo(
         PreservationError: the encoded result failed the check; it was removed.
     """
     watch = Stopwatch()
-    with _open(source, options) as scan, ScratchSpace(_scratch_folders(outputs.image.parent)) as space:
+    folders = scratch_folders(outputs.image.parent)
+    with _open(source, options, tools.threads, folders) as scan, ScratchSpace(folders) as space:
         info = scan.info
         digest = hash_file(source, lambda: on_step("decode", 0.0))
         infrared = hash_infrared(scan, lambda: on_step("decode", 0.0))
@@ -162,8 +182,10 @@ def restore_photo(
         write_mask(outputs.mask, found.mask, info, options.mask_format)
         written = {"mask": outputs.mask, "preview": outputs.preview}
         preservation = info.preservation
+        lost: tuple[str, ...] = ()
         if not held:
-            preservation = scan.write_restored(outputs.image, repaired.edits).preservation
+            report = scan.write_restored(outputs.image, repaired.edits, _share(on_step, "encode", 0.5, 1))
+            preservation, lost = report.preservation, report.notes
             written["image"] = outputs.image
         watch.lap("encode")
 
@@ -174,17 +196,25 @@ def restore_photo(
         facts = {role: FileFacts(path.name, hashes[role]) for role, path in written.items()}
         watch.lap("verify")
 
-    notes = (*tools.notes, *found.left_alone, *((scale_note,) if scale_note else ()), *repaired.notes, *held)
+    notes = (
+        *tools.notes,
+        *found.left_alone,
+        *((scale_note,) if scale_note else ()),
+        *repaired.notes,
+        *lost,
+        *held,
+    )
     return Receipt(
         software=SOFTWARE,
         outcome="held" if held else "done",
-        input=_input_facts(source, source_name, digest, info, infrared, encoding, um_per_px),
+        input=input_facts(
+            source_name or source.name, source.stat().st_size, digest, info, infrared, encoding, um_per_px
+        ),
         outputs=facts,
         models=tools.models,
         device=tools.device,
         precision=tools.precision,
-        options=_plain(asdict(options))
-        | {"inpaint_method": tools.inpainter.name, "mask_given": given_mask is not None},
+        options=plain_options(options) | {"inpaint_method": tools.inpainter.name, "mask_given": given_mask is not None},
         defects=defects,
         coverage=round(found.coverage, 6),
         preservation=preservation,
@@ -196,21 +226,32 @@ def restore_photo(
 
 
 def detect_photo(
-    source: Path, tools: Tools, options: RestoreOptions, on_step: OnStep = lambda _step, _fraction: None
-) -> tuple[ScanInfo, Probability, MaskResult]:
-    """Detect only: the scan's facts, the probability (H×W float32 in [0, 1]) and the mask that restoring would use.
+    source: Path,
+    tools: Tools,
+    options: RestoreOptions,
+    *,
+    probability_path: Path | None = None,
+    on_step: OnStep = lambda _step, _fraction: None,
+) -> tuple[ScanInfo, MaskResult]:
+    """Detect only: the scan's facts and the mask that restoring would use.
 
-    Unlike restoring, this holds the whole probability in memory.
+    `probability_path`: where to write what the mask was made from, a float32 TIFF in [0, 1] (overwritten).
+
+    Raises:
+        ScanError: the scan is damaged or of a kind that cannot be kept exactly.
+        OutputError: the probability cannot be written.
     """
-    with _open(source, options) as scan, ScratchSpace(_scratch_folders()) as space:
+    # Nothing of the scan is written, so that one in a lossy codec may be read as well.
+    options = replace(options, allow_transcode=True)
+    folders = scratch_folders()
+    with _open(source, options, tools.threads, folders) as scan, ScratchSpace(folders) as space:
         frame = decode_frame(scan, space, _share(on_step, "decode", 0, 1))
         encoding = sense_encoding(frame, scan.info.bits, is_min_white=scan.info.is_min_white)
         um_per_px, _ = micrometres_per_pixel(scan.info, options.film_format)
         seen = _detect(frame, encoding, tools, options, um_per_px, space, on_step)
-        probability = seen.probability[:, :]
-        if seen.scores is not None:
-            probability = np.maximum(probability, seen.scores[:, :])
-        return scan.info, probability, seen.found
+        if probability_path is not None:
+            write_probability(probability_path, seen.read_bands(), scan.info)
+        return scan.info, seen.found
 
 
 class _Seen(NamedTuple):
@@ -219,6 +260,13 @@ class _Seen(NamedTuple):
     probability: FloatWindows
     scores: FloatWindows | None
     found: MaskResult
+
+    def read_bands(self) -> Iterator[Probability]:
+        """Yield the larger of probability and score from the top, as `bands` cuts the frame."""
+        height, width = self.probability.shape
+        for top, bottom in bands(height, width):
+            rows = self.probability[top:bottom, 0:width]
+            yield rows if self.scores is None else np.maximum(rows, self.scores[top:bottom, 0:width])
 
 
 def _given(path: Path, info: ScanInfo, um_per_px: float) -> MaskResult:
@@ -258,25 +306,23 @@ def _share(on_step: OnStep, step: str, first: float, last: float) -> OnFraction:
     return lambda done: on_step(step, first + (last - first) * done)
 
 
-def _open(source: Path, options: RestoreOptions) -> ScanFile:
+def _open(source: Path, options: RestoreOptions, threads: int, folders: list[Path]) -> ScanFile:
     return open_scan(
         source,
         options.max_megapixels,
         allow_transcode=options.allow_transcode,
         allow_reencode=options.allow_reencode,
+        threads=threads,
+        folders=folders,
     )
-
-
-def _scratch_folders(*others: Path) -> list[Path]:
-    """A local disk, which results need not lie on, comes first."""
-    return [Path(tempfile.gettempdir()), *others]
 
 
 def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], infrared: str, on_fraction: OnFraction) -> None:
     try:
         verify_restored(scan, image, mask, edits, lambda row: on_fraction(row / scan.info.height))
         if infrared:
-            with open_scan(image, float("inf"), allow_transcode=True) as result:
+            folders = scratch_folders(image.parent)
+            with open_scan(image, float("inf"), allow_transcode=True, folders=folders) as result:
                 if hash_infrared(result, lambda: on_fraction(1.0)) != infrared:
                     raise PreservationError("the infrared plane of the result is not the scan's.")
     except BaseException:
@@ -284,41 +330,5 @@ def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], infrared
         raise
 
 
-def _input_facts(
-    source: Path,
-    name: str | None,
-    digest: str,
-    info: ScanInfo,
-    infrared: str,
-    encoding: Encoding,
-    um_per_px: float,
-) -> InputFacts:
-    plane = info.infrared
-    return InputFacts(
-        name=name or source.name,
-        sha256=digest,
-        size_bytes=source.stat().st_size,
-        width=info.width,
-        height=info.height,
-        channels=info.channels,
-        bits=info.bits,
-        container=info.container,
-        compression=info.compression,
-        dpi=info.dpi,
-        um_per_px=round(um_per_px, 4),
-        encoding=encoding.describe(info.bits),
-        polarity=encoding.polarity,
-        infrared=InfraredFacts(plane.source, plane.index, plane.is_sure, infrared) if plane else None,
-    )
-
-
 def _model_facts(inpainter: Inpainter) -> tuple[FileFacts, ...]:
     return tuple(getattr(inpainter, "models", ()))
-
-
-def _plain(values: dict[str, object]) -> dict[str, object]:
-    """Options as JSON values: paths become text."""
-    return {
-        key: _plain(value) if isinstance(value, dict) else (str(value) if isinstance(value, Path) else value)
-        for key, value in values.items()
-    }

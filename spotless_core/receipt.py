@@ -5,9 +5,13 @@ settings that ran, never those that were asked for.
 """
 
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from spotless_core.arrays.encoding import Encoding
 from spotless_core.arrays.kinds import Box
+from spotless_core.options import RestoreOptions
+from spotless_core.photo import ScanInfo
 
 SCHEMA = "spotless-receipt/1"
 
@@ -108,3 +112,38 @@ class Receipt:
         """Return a copy whose outputs carry the final names (role → name), as published."""
         outputs = {role: FileFacts(names.get(role, facts.name), facts.sha256) for role, facts in self.outputs.items()}
         return replace(self, outputs=outputs)
+
+
+def input_facts(
+    name: str, size_bytes: int, sha256: str, info: ScanInfo, infrared_sha256: str, encoding: Encoding, um_per_px: float
+) -> InputFacts:
+    """Bring together what the receipt says of the scan; `um_per_px`: micrometres on the film per pixel, as used."""
+    plane = info.infrared
+    return InputFacts(
+        name=name,
+        sha256=sha256,
+        size_bytes=size_bytes,
+        width=info.width,
+        height=info.height,
+        channels=info.channels,
+        bits=info.bits,
+        container=info.container,
+        compression=info.compression,
+        dpi=info.dpi,
+        um_per_px=round(um_per_px, 4),
+        encoding=encoding.describe(info.bits),
+        polarity=encoding.polarity,
+        infrared=InfraredFacts(plane.source, plane.index, plane.is_sure, infrared_sha256) if plane else None,
+    )
+
+
+def plain_options(options: RestoreOptions) -> dict[str, Any]:
+    """Return the options as JSON values: tables become objects, paths become text."""
+    return _plain(asdict(options))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _plain(value) if isinstance(value, dict) else (str(value) if isinstance(value, Path) else value)
+        for key, value in values.items()
+    }

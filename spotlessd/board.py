@@ -17,12 +17,16 @@ KEEP_ANSWERED_SECONDS = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One request of a person. `arguments`: strings, numbers and booleans by name. `answer`: the daemon's sentence."""
+    """One request of a person. `arguments`: strings, numbers and booleans by name.
+
+    `answer`: the daemon's sentence; `exit_code`: 0 if it did what was asked.
+    """
 
     id: int
     name: str
     arguments: dict[str, Any]
     answer: str = ""
+    exit_code: int = 0
     is_done: bool = False
 
 
@@ -60,13 +64,17 @@ class Board:
         """Return one command with its answer, or None."""
         for row in self._database.read("SELECT * FROM command WHERE id = ?", number):
             arguments = json.loads(row["arguments"])
-            return Command(row["id"], row["name"], arguments, row["answer"], row["done"] is not None)
+            if row["done"] is None:
+                return Command(row["id"], row["name"], arguments)
+            answer = json.loads(row["answer"])
+            return Command(row["id"], row["name"], arguments, answer["text"], answer["exit_code"], is_done=True)
         return None
 
-    def answer(self, number: int, text: str, now: float) -> None:
-        """Mark a command as done, with the sentence the person will see."""
+    def answer(self, number: int, text: str, now: float, exit_code: int = 0) -> None:
+        """Mark a command as done, with the sentence the person will see and the exit code of the command."""
+        answer = json.dumps({"text": text, "exit_code": exit_code})
         with self._database.transaction() as connection:
-            connection.execute("UPDATE command SET done = ?, answer = ? WHERE id = ?", (now, text, number))
+            connection.execute("UPDATE command SET done = ?, answer = ? WHERE id = ?", (now, answer, number))
 
     def show_waiting(self, files: Iterable[WaitingFile]) -> None:
         """Replace the list of waiting files."""

@@ -13,12 +13,12 @@ from loguru import logger
 
 from spotless_core.errors import MissingInputError, SpotlessError, TruncatedScanError
 from spotlessd.engine import Engine
-from spotlessd.file_checks import WriterState, has_zero_tail, is_open_for_writing
+from spotlessd.file_checks import WriterState, ZeroTail, is_open_for_writing, zero_tail
 from spotlessd.job import COMPANION_RECIPE, Identity, Job, JobState
 from spotlessd.ledger import Ledger
 from spotlessd.pairing import Pairs
 from spotlessd.roots import Candidate, Root
-from spotlessd.settle import Settler
+from spotlessd.settle import LONG_ZERO_TAIL, ZERO_TAIL, Settler
 
 STILL_OPEN = "another program has it open for writing"
 OPEN_STATES = frozenset({JobState.QUEUED, JobState.RUNNING})
@@ -112,6 +112,22 @@ class Company:
             return
         self._engine.submit(identity, companion.inode, COMPANION_RECIPE)
 
+    def waits_for_bytes(self, candidate: Candidate, now: float) -> bool:
+        """Look at the end of a settled file; whether it has to wait because zero bytes stand there.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        tail = zero_tail(candidate.path)
+        if tail is ZeroTail.NONE:
+            return False
+        is_news = self._settler.reason(candidate.root, candidate.rel) not in {ZERO_TAIL, LONG_ZERO_TAIL}
+        waits = self._settler.report_zero_tail(candidate, now, is_long=tail is ZeroTail.LONG)
+        if waits and is_news:
+            told = LONG_ZERO_TAIL if tail is ZeroTail.LONG else ZERO_TAIL
+            logger.warning("{}: {!a}: {}", candidate.root, candidate.rel, told)
+        return waits
+
     def ready_for(self, root: Root, rel: str) -> list[Candidate]:
         """Return the companions of a scan that are complete now, as they are now."""
         pairs = self._pairs.get(root.name)
@@ -136,11 +152,11 @@ class Company:
         """Look into a companion that stopped changing; whether it has to wait. One that is odd is copied as it is."""
         assert companion.companion is not None  # noqa: S101 - our own logic
         try:
-            if is_open_for_writing(companion.path) is WriterState.OPEN:
+            if is_open_for_writing(companion.path, is_network=companion.is_network) is WriterState.OPEN:
                 self._settler.report_busy(companion, STILL_OPEN, now)
                 return True
             if companion.companion.is_sidecar:
-                if has_zero_tail(companion.path) and self._settler.report_zero_tail(companion, now):
+                if self.waits_for_bytes(companion, now):
                     return True
                 self._check(companion.path)
         except (FileNotFoundError, MissingInputError):
@@ -166,7 +182,8 @@ class Company:
         if self._clock() - companion.mtime_ns / 1e9 < self._settle_seconds(root):
             return False
         try:
-            if is_open_for_writing(companion.path) is WriterState.OPEN or has_zero_tail(companion.path):
+            is_open = is_open_for_writing(companion.path, is_network=companion.is_network) is WriterState.OPEN
+            if is_open or zero_tail(companion.path) is not ZeroTail.NONE:
                 return False
             if companion.companion is not None and companion.companion.is_sidecar:
                 self._check(companion.path)

@@ -4,7 +4,9 @@ Each command is applied once and answered with a sentence. Applying one twice af
 job carries the command's number in its recipe.
 """
 
+import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,22 @@ from spotlessd.job import Identity, JobState, Overrides
 from spotlessd.ledger import Ledger
 from spotlessd.reconcile import Reconciler
 from spotlessd.roots import Root
-from spotlessd.status import PAUSE_KEY, Pause
+from spotlessd.status import PAUSE_KEY, Pause, read_pause
+from spotlessd.wording import clock_text
 
+EXIT_NOT_THERE = 66
+EXIT_NOT_UNDERSTOOD = 70
 PAUSED_NOW = "paused by a person, at once"
 FIRST_IN_LINE = 1000
 """Priority of a job that a person asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The sentence a person reads, and the exit code of the command: 0 if it was done."""
+
+    text: str
+    exit_code: int = 0
 
 
 class Control:
@@ -36,7 +49,6 @@ class Control:
         reconciler: Reconciler,
         roots: Mapping[str, Root],
         *,
-        recipe: str,
         clock: Callable[[], float],
     ) -> None:
         self._board = board
@@ -45,9 +57,8 @@ class Control:
         self._dispatcher = dispatcher
         self._reconciler = reconciler
         self._roots = roots
-        self._recipe = recipe
         self._clock = clock
-        self._actions: dict[str, Callable[[Command], str]] = {
+        self._actions: dict[str, Callable[[Command], Reply]] = {
             "pause": self._pause,
             "resume": self._resume,
             "retry": self._retry,
@@ -57,7 +68,7 @@ class Control:
         }
 
     def tick(self) -> None:
-        """Apply every open command.
+        """Apply every open command, and end a pause whose time is over.
 
         Raises:
             LedgerError: the ledger could not be written; the command stays open.
@@ -65,65 +76,83 @@ class Control:
         for command in self._board.open_commands():
             action = self._actions.get(command.name)
             try:
-                answer = f"unknown command {command.name!r}" if action is None else action(command)
+                reply = (
+                    Reply(f"unknown command {command.name!r}", EXIT_NOT_UNDERSTOOD)
+                    if action is None
+                    else action(command)
+                )
             except (KeyError, TypeError, ValueError) as error:
-                answer = f"{command.name}: its arguments make no sense ({error!r})"
-            self._board.answer(command.id, answer, self._clock())
-            logger.info("command {}: {}", command.name, answer)
+                reply = Reply(f"{command.name}: its arguments make no sense ({error!r})", EXIT_NOT_UNDERSTOOD)
+            self._board.answer(command.id, reply.text, self._clock(), reply.exit_code)
+            logger.info("command {}: {}", command.name, reply.text)
+        if self._board.noted(PAUSE_KEY) is not None and read_pause(self._board, self._clock()) is None:
+            self._board.forget(PAUSE_KEY)
+            logger.info("the pause is over")
 
-    def _pause(self, command: Command) -> str:
+    def _pause(self, command: Command) -> Reply:
         now = self._clock()
-        seconds = command.arguments.get("seconds")
-        until = None if seconds is None else now + float(seconds)
-        self._board.note(PAUSE_KEY, Pause(now, until).to_json())
-        length = "until `spotlessd resume`" if seconds is None else f"for {float(seconds):.0f} s"
+        until = command.arguments.get("until")
+        if until is not None and float(until) <= now:
+            return Reply(f"not paused: the pause was over at {clock_text(float(until))}, before it was read.")
+        self._board.note(PAUSE_KEY, Pause(now, None if until is None else float(until)).to_json())
+        length = "until `spotlessd resume`" if until is None else f"until {clock_text(float(until))}"
         job = self._dispatcher.job
         if job is None:
-            return f"paused {length}."
+            return Reply(f"paused {length}.")
         if command.arguments.get("now"):
             self._dispatcher.drop(PAUSED_NOW)
-            return f"paused {length}; job {job.id} was stopped and will start again."
-        return f"paused {length}, after job {job.id}."
+            return Reply(f"paused {length}; job {job.id} was stopped and will start again.")
+        return Reply(f"paused {length}, after job {job.id}.")
 
-    def _resume(self, _: Command) -> str:
+    def _resume(self, _: Command) -> Reply:
         self._board.forget(PAUSE_KEY)
-        return "resumed."
+        return Reply("resumed.")
 
-    def _retry(self, command: Command) -> str:
-        ids = [int(number) for number in command.arguments.get("jobs", [])]
+    def _retry(self, command: Command) -> Reply:
+        reason = str(command.arguments.get("reason", "")).lower()
         if command.arguments.get("all"):
-            ids = [job.id for job in self._ledger.jobs(JobState.QUARANTINED)]
+            ids = [job.id for job in self._ledger.jobs(JobState.QUARANTINED) if reason in job.reason.lower()]
+        else:
+            ids = [int(number) for number in command.arguments.get("jobs", [])]
         now = self._clock()
         number = sum(self._ledger.retry(job_id, now) for job_id in ids)
         left = len(ids) - number
-        return f"{number} queued again." + (f" {left} not: only quarantined and waiting jobs can be." if left else "")
+        if left:
+            return Reply(
+                f"{number} queued again. {left} not: only quarantined and waiting jobs can be.", EXIT_NOT_THERE
+            )
+        return Reply(f"{number} queued again.")
 
-    def _bump(self, command: Command) -> str:
+    def _bump(self, command: Command) -> Reply:
         job_id = int(command.arguments["job"])
-        return f"job {job_id} is next." if self._ledger.bump(job_id) else f"job {job_id} is not queued any more."
+        if self._ledger.bump(job_id):
+            return Reply(f"job {job_id} is next.")
+        return Reply(f"job {job_id} is not queued; only a queued one can be next.", EXIT_NOT_THERE)
 
-    def _scan(self, _: Command) -> str:
+    def _scan(self, _: Command) -> Reply:
         self._reconciler.look_soon()
-        return "looking at the folders now."
+        return Reply("looking at the folders now.")
 
-    def _reprocess(self, command: Command) -> str:
+    def _reprocess(self, command: Command) -> Reply:
         root = self._roots.get(str(command.arguments["root"]))
         if root is None:
-            return f"no root is named {command.arguments['root']!r}."
+            return Reply(f"no root is named {command.arguments['root']!r}.", EXIT_NOT_THERE)
         rel = str(command.arguments["rel"])
         path = root.input / rel
         try:
-            status = path.stat()
+            status = path.lstat()
         except OSError as error:
-            return f"{path}: {error.strerror}."
+            return Reply(f"{path}: {error.strerror}.", EXIT_NOT_THERE)
+        if not stat.S_ISREG(status.st_mode):
+            return Reply(f"{path}: not a regular file; links are not followed.", EXIT_NOT_THERE)
         job_id = self._engine.submit(
             Identity(root.name, rel, status.st_size, status.st_mtime_ns),
             status.st_ino,
-            f"{self._recipe}+{command.id}",
+            f"{root.profile.recipe}+{command.id}",
             priority=FIRST_IN_LINE,
             overrides=_overrides(command.arguments),
         )
-        return f"job {job_id} queued." if job_id is not None else "queued already."
+        return Reply(f"job {job_id} queued." if job_id is not None else "queued already.")
 
 
 def _overrides(arguments: Mapping[str, Any]) -> Overrides:

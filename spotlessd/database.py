@@ -12,10 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from spotlessd.crash_points import crash_point
+from spotlessd.durable import make_folder
 from spotlessd.errors import LedgerError
 
 BUSY_SECONDS = 10.0
 """How long a write waits for another process's write."""
+CHECKPOINT_PAGES = 250
+"""The write-ahead log is carried over into the file at about a megabyte: a log that fills the disk by itself cannot
+be, for that takes room too.
+"""
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -48,6 +54,18 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE job ADD COLUMN shortages INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX job_by_state;
+    CREATE INDEX job_by_state ON job (state, root, not_before);
+    CREATE INDEX job_in_order ON job (priority DESC, mtime_ns, id, not_before, root) WHERE state = 'queued';
+    CREATE INDEX job_planned ON job (id) WHERE plan != '';
+    """,
+    """
+    CREATE INDEX job_figures ON job (state, recipe, size);
+    CREATE INDEX job_by_age ON job (state, created);
+    CREATE INDEX job_ended ON job (finished) WHERE attempt > 0 AND state IN ('done', 'held');
+    """,
 )
 """Each entry lifts `user_version` by one; entries are never edited after a release, only added."""
 
@@ -69,7 +87,7 @@ class Database:
         """
         is_new = not path.exists()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"{path}: the ledger cannot be opened ({error}).") from error
@@ -78,6 +96,7 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute("PRAGMA foreign_keys = ON")
             database._migrate()
         except sqlite3.Error as error:
@@ -99,6 +118,7 @@ class Database:
                 side = path.with_name(path.name + suffix)
                 if side.exists():
                     side.rename(aside.with_name(aside.name + suffix))
+            crash_point("ledger.moved_aside")
         return cls.open(path), aside
 
     def _migrate(self) -> None:
@@ -118,6 +138,7 @@ class Database:
                     if statement.strip():
                         self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {number}")
+            crash_point("ledger.before_schema")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from spotless_core.image_io.mask_png import read_mask
+from spotless_core.image_io.mask_file import read_mask
 from spotless_core.image_io.opening import open_scan
 from spotlessd.errors import DaemonError
 from spotlessd.settings import load_settings

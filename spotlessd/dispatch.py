@@ -1,38 +1,40 @@
-"""One job's way through the parent: gates, order to the worker, the worker's answer, publishing.
+"""One job's way through the parent: gates, order to the worker, the worker's answer, publishing (placing.py).
 
 At most one job is in hand. A job is only started when its root is there, its file is still the one that was queued, and
-the disk has room; it is only published when the file is still that one after it was read. What cannot be written
-pauses the queue and costs the file nothing. Every step may be cut short and is picked up by the next `tick`.
+the disk and the memory have room; it is only published when the file is still that one after it was read. What cannot
+be written pauses the queue and costs the file nothing. Every step may be cut short and is picked up by the next `tick`.
 """
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import psutil
 from loguru import logger
 
 from spotless_core.options import RestoreOptions
 from spotlessd import publish
-from spotlessd.companion_copy import Copier, NotCopiedError, found_companions, late_name
+from spotlessd.companion_copy import Copier, NotCopiedError
 from spotlessd.company import Company
 from spotlessd.crash_points import crash_point
+from spotlessd.durable import remove_part
 from spotlessd.engine import Engine
 from spotlessd.errors import PublishError, RootUnavailableError
 from spotlessd.job import COMPANION_RECIPE, Failure, FailureKind, Job, JobState, classify_failure
 from spotlessd.messages import Failed, Finished, Ready
-from spotlessd.publish import NameTakenError, PartLostError, PublishPlan
-from spotlessd.result_files import Naming, Parts, part_paths
+from spotlessd.placing import NoResultError, Placer, Result
+from spotlessd.publish import PartLostError
+from spotlessd.result_files import Parts, part_paths
 from spotlessd.roots import Root
-from spotlessd.start_checks import check_room, difference
+from spotlessd.spool import copy_path, make_room
+from spotlessd.start_checks import MemoryGate, check_room, deadline_seconds, difference, megapixels_of
 from spotlessd.supervisor import Event, StartTrouble, Supervisor, WorkerLost, WorkerState
-from spotlessd.work_orders import make_order, station_facts
+from spotlessd.work_orders import make_order
 
 RECHECK_SECONDS = 30.0
 """How long the queue rests after something could not be written, before it is tried again."""
-MASK_SUFFIXES = {"png": ".png", "tiff": ".tif"}
-"""By `output.mask_format`."""
 PUBLISH_TRIES = 10
 """After so many tries a finished result is given up, so that one bad name does not hold up the queue."""
 
@@ -41,31 +43,19 @@ PUBLISH_TRIES = 10
 class DispatchSettings:
     """What the dispatcher needs of the configuration. `reserve_bytes` stays free on the output's disk.
 
-    `is_eager`: load the models before the first job comes. `keeps_timestamp`: image, mask, preview and receipt get the
-    scan's time of change. `recheck_seconds`: see `RECHECK_SECONDS`.
+    `profiles`: by root's name, where a root has options of its own. `is_eager`: load the models before the first job
+    comes. `keeps_timestamp`: image, mask, preview and receipt get the scan's time of change. `seconds_per_megapixel`:
+    how long a frame may take at most, 0 = as long as it moves. `spool_dir`: where scans of spooled roots are copied to.
     """
 
     station_id: str
     options: RestoreOptions
     reserve_bytes: int
+    profiles: Mapping[str, RestoreOptions] = field(default_factory=dict)
     is_eager: bool = True
     keeps_timestamp: bool = False
-    recheck_seconds: float = RECHECK_SECONDS
-
-
-@dataclass(slots=True)
-class _Result:
-    """A finished job that is being published. `plan` is set once the ledger knows it.
-
-    `rel`: what its names are made from. `endings`: those of its companions, by role; None until they are copied.
-    """
-
-    parts: Parts
-    receipt: dict[str, Any]
-    rel: str
-    endings: dict[str, str] | None = None
-    plan: PublishPlan | None = None
-    tries: int = 0
+    seconds_per_megapixel: float = 0.0
+    spool_dir: Path = Path("spool")
 
 
 class Dispatcher:
@@ -81,15 +71,23 @@ class Dispatcher:
         copier: Copier,
         *,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        free_memory_mb: Callable[[], float] = lambda: psutil.virtual_memory().available / 1e6,
     ) -> None:
         self._engine = engine
         self._supervisor = supervisor
         self._roots = roots
         self._settings = settings
         self._company = company
-        self._copier = copier
+        self._placer = Placer(
+            engine, company, copier, settings.station_id, settings.options.mask_format, settings.keeps_timestamp
+        )
+        self._measure = copier.measure
         self._free_bytes = free_bytes
-        self._result: _Result | None = None
+        self._memory_gate = MemoryGate(free_memory_mb)
+        self._events: deque[Event] = deque()
+        self._result: Result | None = None
+        self._failure: Failure | None = None
+        self._copy: Path | None = None
         self._rest_until = 0.0
         self.job: Job | None = None
         self.pause_reason = ""
@@ -102,8 +100,11 @@ class Dispatcher:
         Raises:
             LedgerError: the ledger could not be written; everything in hand is kept for the next tick.
         """
-        for event in self._supervisor.poll(now):
-            self._handle(event, now)
+        self._events += self._supervisor.poll(now)
+        while self._events:
+            self._handle(self._events.popleft(), now)
+        if self.job is not None and self._failure is not None:
+            self._fail(self.job, self._failure, now)
         if now < self._rest_until:
             return
         self.pause_reason = ""
@@ -142,23 +143,40 @@ class Dispatcher:
         elif self.job is None:
             logger.warning("the worker answered, but no job is in hand")
         elif isinstance(event, Finished):
-            receipt = {**event.receipt.to_dict(), "station": station_facts(self.job, self._settings.station_id)}
-            self._result = _Result(self._parts_of(self.job), receipt, self.job.identity.rel)
+            root = self._roots[self.job.identity.root]
+            self._result = self._placer.finished(self.job, root, self._parts_of(self.job), event.receipt.to_dict())
             self._publish(now)
         elif isinstance(event, WorkerLost):
             self._fail(self.job, Failure(FailureKind.CRASH, str(event.error)), now)
         elif isinstance(event, Failed):
-            kind = classify_failure(event.exit_code, is_retryable=event.is_retryable)
-            if kind is FailureKind.MACHINE:
-                self.start_trouble = self._supervisor.distrust(event.message, event.exit_code, now)
-            self._fail(self.job, Failure(kind, event.message), now)
+            self._take_failure(self.job, event, now)
+
+    def _take_failure(self, job: Job, event: Failed, now: float) -> None:
+        kind = classify_failure(
+            event.exit_code, is_retryable=event.is_retryable, is_out_of_memory=event.is_out_of_memory
+        )
+        if kind is FailureKind.MACHINE:
+            self.start_trouble = self._supervisor.distrust(event.message, event.exit_code, now)
+        elif kind is FailureKind.MEMORY:
+            # A fresh child has the whole device to itself: what the last one kept or tore into pieces is free again.
+            self._supervisor.stop()
+        self._fail(job, Failure(kind, event.message), now)
 
     def _fail(self, job: Job, failure: Failure, now: float) -> None:
-        """End a failed attempt. A file that changed while it was read is not blamed for what was read."""
+        """End a failed attempt. A file that changed while it was read is not blamed for what was read.
+
+        The failure is kept until the ledger has it: what the worker said once, it does not say again.
+        """
+        self._failure = failure
         root = self._roots[job.identity.root]
         publish.drop_parts(self._parts_of(job))
         changed = difference(root, job)
-        if changed is not None and changed[0] is not JobState.QUEUED and self._is_there(root):
+        if not self._is_there(root):
+            # A share that went away looks like a damaged scan; its other jobs do not start before it is back.
+            is_blamed = failure.kind in {FailureKind.PHOTO, FailureKind.TRANSIENT}
+            reason = self.away[root.name]
+            self._engine.fail(job, Failure(FailureKind.OUTPUT, reason) if is_blamed else failure)
+        elif changed is not None and changed[0] is not JobState.QUEUED:
             self._engine.drop(job, *changed)
         else:
             self._engine.fail(job, failure)
@@ -178,73 +196,83 @@ class Dispatcher:
         root = self._roots[job.identity.root]
         if job.plan:
             self._resume_publishing(job, root, now)
-            return
-        is_companion = job.recipe == COMPANION_RECIPE
-        if not is_companion:
+        elif job.recipe == COMPANION_RECIPE:
+            if self._is_wanted(job, root) and self._has_room(job, root, now):
+                self._put_beside(job, root, now)
+        else:
             self._supervisor.start(now)
-            if self._supervisor.state is not WorkerState.IDLE:
-                return
+            if self._supervisor.state is WorkerState.IDLE and self._is_wanted(job, root):
+                self._order(job, root, now)
+
+    def _is_wanted(self, job: Job, root: Root) -> bool:
+        """Whether the file is still the one that was queued, and its result is not there yet; else the job ends."""
         changed = difference(root, job)
         # A file that cannot be looked at is left to the worker, whose error says why.
         if changed is not None and changed[0] is not JobState.QUEUED:
             if self._is_there(root):
                 self._engine.cancel(job, *changed)
+            return False
+        return not self._placer.is_in_place(job, root)
+
+    def _order(self, job: Job, root: Root, now: float) -> None:
+        """Hand a job to the idle worker, if there is room for it."""
+        if not self._has_room(job, root, now):
             return
-        try:
-            publish.make_folders(root.output, job.identity.rel)
-            check_room(root.output, job, self._settings.reserve_bytes, self._free_bytes)
-        except PublishError as error:
-            self._rest(str(error), now)
+        megapixels = megapixels_of(root.input / job.identity.rel, self._measure)
+        worker = self._supervisor
+        shortage = self._memory_gate.shortage(job.id, megapixels, worker.memory_mb, worker.max_memory_mb, now)
+        if shortage:
+            self._engine.postpone(job, RECHECK_SECONDS, shortage)
             return
         taken = self._engine.take(job)
         if taken is None:
             return
         self.job = taken
-        if is_companion:
-            self._put_beside(taken, root, now)
-            return
-        self._supervisor.submit(make_order(taken, root, self._parts_of(taken), self._settings.options), now)
+        if root.is_spooled:
+            self._copy = copy_path(self._settings.spool_dir, taken.id, taken.attempt, taken.identity.rel)
+        options = self._settings.profiles.get(root.name, self._settings.options)
+        deadline = deadline_seconds(megapixels, self._settings.seconds_per_megapixel)
+        order = make_order(taken, root, self._parts_of(taken), options, deadline)
+        self._supervisor.submit(replace(order, spool=self._copy), now)
         crash_point("dispatch.mid_job")
 
-    def _put_beside(self, job: Job, root: Root, now: float) -> None:
-        """Copy a sidecar that came too late for its scan's receipt beside the result. It needs no worker."""
-        rel = job.identity.rel
-        outputs, companion = self._company.result_beside(root, rel), root.look_at(rel)
-        if outputs is None or companion is None or companion.companion is None:
-            reason = f"{Path(rel).name}: the scan it belongs to has no result. Restore the scan, then retry this."
-            self._fail(job, Failure(FailureKind.PHOTO, reason), now)
-            return
-        scan = publish.read_receipt(root.output / outputs.get("receipt", "")).get("input", {})
-        size = (scan["width"], scan["height"]) if "width" in scan and "height" in scan else None
-        facts = station_facts(job, self._settings.station_id)
+    def _has_room(self, job: Job, root: Root, now: float) -> bool:
+        """Look for room on the disks of the result and of the working copy; without it everything rests."""
+        reserve = self._settings.reserve_bytes
         try:
-            copied = self._copier.copy_late(self._parts_of(job), companion, outputs["image"], size, facts)
+            publish.make_folders(root.output, job.identity.rel)
+            check_room(root.output, job, reserve, self._free_bytes)
+            if root.is_spooled:
+                make_room(self._settings.spool_dir, job.identity.size, reserve, self._free_bytes)
+        except PublishError as error:
+            self._rest(str(error), now)
+            return False
+        return True
+
+    def _put_beside(self, job: Job, root: Root, now: float) -> None:
+        """Publish a sidecar that came too late for its scan's receipt beside the result."""
+        taken = self._engine.take(job)
+        if taken is None:
+            return
+        self.job = job = taken
+        try:
+            self._result = self._placer.late_companion(job, root, self._parts_of(job))
+        except NoResultError as error:
+            self._fail(job, Failure(FailureKind.PHOTO, str(error)), now)
         except NotCopiedError as error:
             self._fail(job, Failure(FailureKind.TRANSIENT, str(error)), now)
-            return
         except PublishError as error:
             self._fail(job, Failure(FailureKind.OUTPUT, str(error)), now)
-            return
-        self._result = _Result(
-            copied.parts, copied.receipt, late_name(outputs["image"], companion.companion), copied.endings
-        )
-        self._publish(now)
+        else:
+            self._publish(now)
 
     def _resume_publishing(self, job: Job, root: Root, now: float) -> None:
         """Go on where an earlier run was cut off between two steps."""
-        plan = PublishPlan.from_json(job.plan)
-        last = plan.steps[-1]
-        receipt = publish.read_receipt(root.output / last.part) or publish.read_receipt(root.output / last.final)
+        result = self._placer.resumed(job, root)
         taken = self._engine.take(job)
         if taken is None:
             return
-        self.job = taken
-        parts = publish.planned_parts(root.output, job.identity.rel, plan)
-        rel = job.identity.rel
-        companion = root.rules.companions.parse(PurePosixPath(rel).name)
-        if "companion_of" in receipt and companion is not None:
-            rel = late_name(str(receipt["companion_of"]), companion)
-        self._result = _Result(parts, receipt, rel, publish.planned_endings(plan), plan)
+        self.job, self._result = taken, result
         self._publish(now)
 
     def _publish(self, now: float) -> None:
@@ -265,7 +293,7 @@ class Dispatcher:
                 self._let_go()
                 return
         try:
-            self._put_in_place(job, root, result)
+            self._placer.put_in_place(job, root, result)
         except PartLostError as error:
             self._do_again(job, root, result, str(error), now)
         except PublishError as error:
@@ -274,76 +302,26 @@ class Dispatcher:
                 self._do_again(job, root, result, str(error), now)
             else:
                 self._rest(str(error), now)
+        else:
+            self._let_go()
+            crash_point("finish.after_commit")
 
-    def _put_in_place(self, job: Job, root: Root, result: _Result) -> None:
-        while True:
-            if result.plan is None:
-                endings = self._companions_copied(job, root, result)
-                settings = self._settings
-                plan = publish.make_plan(
-                    root.output,
-                    result.rel,
-                    result.parts,
-                    result.receipt,
-                    Naming(MASK_SUFFIXES[settings.options.mask_format], endings),
-                    job.identity.mtime_ns if settings.keeps_timestamp else None,
-                )
-                if not self._engine.plan(job, plan.to_json()):
-                    raise PartLostError(f"job {job.id}: attempt {job.attempt} is void.")
-                result.plan = plan
-                crash_point("publish.planned")
-            try:
-                publish.carry_out(root.output, result.plan)
-                break
-            except NameTakenError as error:
-                logger.bind(job=job.id, file=job.identity.rel).debug("{}", error)
-                publish.take_back(root.output, result.plan)
-                result.plan = None
-        names = {role: {"name": name} for role, name in result.plan.names.items()}
-        if "station" in result.receipt:
-            self._engine.note_companions(found_companions({**result.receipt, "outputs": names}))
-            crash_point("companion.noted")
-        state = JobState.HELD if result.receipt.get("outcome") == "held" else JobState.DONE
-        sha256 = str(result.receipt.get("input", {}).get("sha256", ""))
-        seconds = dict(result.receipt.get("seconds", {}))
-        if not self._engine.finish(job, state, result.plan.names, sha256, seconds):
-            logger.bind(job=job.id, file=job.identity.rel).warning("published, but the ledger's row had moved on")
-        self._let_go()
-        crash_point("finish.after_commit")
-
-    def _companions_copied(self, job: Job, root: Root, result: _Result) -> dict[str, str]:
-        """Copy what goes with the scan, once; returns the endings by role. A frame that is held takes nothing along."""
-        if result.endings is None:
-            is_held = result.receipt.get("outcome") == "held"
-            companions = [] if is_held else self._company.ready_for(root, job.identity.rel)
-            name = PurePosixPath(job.identity.rel).name
-            copied = self._copier.copy_companions(result.parts, result.receipt, name, companions)
-            result.parts, result.receipt, result.endings = copied.parts, copied.receipt, copied.endings
-        return result.endings
-
-    def _do_again(self, job: Job, root: Root, result: _Result, reason: str, now: float) -> None:
+    def _do_again(self, job: Job, root: Root, result: Result, reason: str, now: float) -> None:
         """Undo what was named and put the job back: its result cannot be published."""
         try:
-            if result.plan is not None:
-                publish.take_back(root.output, result.plan)
+            self._placer.undo(job, root, result)
         except PublishError as error:
             self._rest(str(error), now)
             return
-        self._engine.plan(job, "")
-        publish.drop_parts(result.parts)
         self._fail(job, Failure(FailureKind.OUTPUT, reason), now)
 
     def _is_there(self, root: Root) -> bool:
-        """Check a root, and log once when it goes and once when it is back."""
         try:
             root.ensure_available()
         except RootUnavailableError as error:
-            if root.name not in self.away:
-                logger.warning("{}", error)
             self.away[root.name] = str(error)
             return False
-        if self.away.pop(root.name, None) is not None:
-            logger.info("root {} is back", root.name)
+        self.away.pop(root.name, None)
         return True
 
     def _parts_of(self, job: Job) -> Parts:
@@ -356,8 +334,12 @@ class Dispatcher:
         if reason != self.pause_reason:
             logger.warning("paused: {}", reason)
         self.pause_reason = reason
-        self._rest_until = now + self._settings.recheck_seconds
+        self._rest_until = now + RECHECK_SECONDS
 
     def _let_go(self) -> None:
+        if self._copy is not None:
+            remove_part(self._copy)  # a child that was killed left it
+            self._copy = None
         self.job = None
         self._result = None
+        self._failure = None

@@ -59,6 +59,10 @@ class Engine(Protocol):
         """Claim it; None if it is not queued any more."""
         ...
 
+    def postpone(self, job: Job, seconds: float, reason: str) -> bool:
+        """Let a queued job wait, without an attempt; the reason is shown. False if it is not queued any more."""
+        ...
+
     def plan(self, job: Job, plan: str) -> bool:
         """Write down which names a running job's result is about to get."""
         ...
@@ -140,6 +144,13 @@ class LocalEngine:
             )
         return taken
 
+    def postpone(self, job: Job, seconds: float, reason: str) -> bool:
+        """Let a queued job wait, without an attempt; the reason is shown. False if it is not queued any more."""
+        is_done = self._ledger.postpone(job.id, self._clock() + seconds, reason)
+        if is_done and reason != job.reason:
+            _log_of(job.id, job.identity).info("{}: {}", _title(job.id, job.identity), reason)
+        return is_done
+
     def plan(self, job: Job, plan: str) -> bool:
         """Write down which names a running job's result is about to get."""
         return self._ledger.plan(job, plan)
@@ -169,9 +180,13 @@ class LocalEngine:
         if not self._ledger.fail(job, decision, now):
             return None
         seconds = max(now - job.started, 0.0)
-        if decision.state is JobState.QUARANTINED:
+        if decision.state is not JobState.QUEUED:
             _log_of(job.id, job.identity).error(
-                "{}: quarantined after {:.1f} s: {}", _title(job.id, job.identity), seconds, decision.reason
+                "{}: {} after {:.1f} s: {}",
+                _title(job.id, job.identity),
+                decision.state,
+                seconds,
+                decision.reason,
             )
         else:
             _log_of(job.id, job.identity).info(
@@ -201,7 +216,14 @@ class LocalEngine:
             if job.plan:
                 # A result that was being published is complete; it is only put in its place, so nothing is counted.
                 decision = Decision(
-                    JobState.QUEUED, INTERRUPTED, 0.0, job.crashes, job.failures, job.interrupts, job.setbacks
+                    JobState.QUEUED,
+                    INTERRUPTED,
+                    0.0,
+                    job.crashes,
+                    job.failures,
+                    job.interrupts,
+                    job.setbacks,
+                    job.shortages,
                 )
             self._ledger.fail(job, decision, self._clock())
             _log_of(job.id, job.identity).info(

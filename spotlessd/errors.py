@@ -7,9 +7,11 @@
     ├── RootUnavailableError    a scan or output folder is away (share down, marker missing)          exit 75, try again
     ├── LedgerError             the ledger cannot be opened or is damaged                             exit 73, try again
     ├── PublishError            a result cannot be put in its place (full disk, permission)           exit 73, try again
+    ├── SpoolError              a scan cannot be copied from its share (network down)                 exit 75, try again
     ├── WorkerError             the worker child failed                                               exit 70, try again
     │   ├── WorkerDiedError     it ended by itself or was killed; blamed on the job in its hand       exit 70, try again
     │   ├── WorkerStalledError  no heartbeat for `queue.stall_seconds`; it was killed                 exit 70, try again
+    │   ├── WorkerLateError     longer than `queue.seconds_per_megapixel` allows; it was killed       exit 70, try again
     │   ├── WorkerTooLargeError more memory than `queue.max_worker_mb` within a job; it was killed    exit 70, try again
     │   └── WorkerStartError    it could not load its models or its device                            exit 69, try again
     ├── UnknownJobError         no job has this id or path                                            exit 66
@@ -70,6 +72,13 @@ class PublishError(DaemonError):
     is_retryable = True
 
 
+class SpoolError(DaemonError):
+    """A scan cannot be copied from its share to the local disk, or changed meanwhile."""
+
+    exit_code = 75
+    is_retryable = True
+
+
 class WorkerError(DaemonError):
     """The worker child failed."""
 
@@ -82,6 +91,10 @@ class WorkerDiedError(WorkerError):
 
 class WorkerStalledError(WorkerError):
     """The worker child gave no sign of life for `queue.stall_seconds` and was killed."""
+
+
+class WorkerLateError(WorkerError):
+    """The worker moved, but took longer for one job than its frame's size allows, and was killed."""
 
 
 class WorkerTooLargeError(WorkerError):

@@ -39,7 +39,20 @@ NETWORK_KINDS = frozenset(
         "osxfuse",
     }
 )
-REMOTE_FUSE = ("fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.s3fs", "fuse.davfs", "fuse.smbnetfs", "fuse.vmhgfs")
+REMOTE_FUSE = (
+    "fuse.sshfs",
+    "fuse.rclone",
+    "fuse.glusterfs",
+    "fuse.s3fs",
+    "fuse.davfs",
+    "fuse.smbnetfs",
+    "fuse.vmhgfs",
+    "fuse.gvfsd",
+    "fuse.kio",
+    "fuse.ceph",
+    "fuse.juicefs",
+    "fuse.gcsfuse",
+)
 MOUNTINFO = Path("/proc/self/mountinfo")
 OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 MACOS_MOUNT = re.compile(r"^.* on (?P<point>/.*) \((?P<kind>[A-Za-z0-9_]+)[,)]")

@@ -39,6 +39,7 @@ NEEDS_ROOT = (
 )
 """Directives that a user's systemd cannot apply, or only inside a user name space that hides groups and devices."""
 SYSTEM_ONLY_UNITS = re.compile(r"^(After|Wants)=")
+LEAST_STOP_SECONDS, STOP_MARGIN_SECONDS = 180, 60
 TEMPORARY_FOLDERS = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  compared with, never written to
 
 
@@ -144,6 +145,8 @@ def render_unit(settings: Settings, scope: Scope, python: Path) -> str:
             lines.append(f"ExecStartPre={command} check-config --config {config}")
         elif key == "ExecStart":
             lines.append(f"ExecStart={command} run --config {config}")
+        elif key == "TimeoutStopSec":
+            lines.append(f"TimeoutStopSec={_stop_seconds(settings)}")
         elif key == "SystemCallArchitectures" and scope == "system":
             lines += [*_path_lines(settings), line]
         elif key == "WantedBy":
@@ -154,6 +157,11 @@ def render_unit(settings: Settings, scope: Scope, python: Path) -> str:
     return "\n".join([head, *lines]) + "\n"
 
 
+def _stop_seconds(settings: Settings) -> int:
+    """Return how long the service may take to stop: the job in hand may use up its grace."""
+    return max(LEAST_STOP_SECONDS, round(settings.queue.stop_grace_seconds) + STOP_MARGIN_SECONDS)
+
+
 def quoted(text: str) -> str:
     """Quote one argument for systemd: no specifiers (%), no variables ($), no splitting (systemd.syntax(7))."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
@@ -162,9 +170,10 @@ def quoted(text: str) -> str:
 
 def _path_lines(settings: Settings) -> list[str]:
     """Return what the service may write and what it may only read; `-`: a share may be away when it starts."""
-    written = [settings.state_dir, *(root.output for root in settings.roots)]
+    written = [settings.state_dir, settings.spool_dir, *(root.output for root in settings.roots)]
     if settings.log.file is not None:
         written.append(settings.log.file.parent)
+    written = [path for path in written if path == settings.state_dir or not path.is_relative_to(settings.state_dir)]
     writable = " ".join(_path(path) for path in dict.fromkeys(written))
     readable = " ".join(_path(root.input) for root in settings.roots)
     return [
@@ -190,6 +199,7 @@ def _plan_launchd(settings: Settings, scope: Scope, home: Path, python: Path) ->
     agent = plistlib.loads(packaged_file("systemd", PLIST_TEMPLATE).read_bytes())
     agent["Label"] = label
     agent["ProgramArguments"] = [replacements.get(word, word) for word in agent["ProgramArguments"]]
+    agent["ExitTimeOut"] = _stop_seconds(settings)
     agent["StandardErrorPath"] = replacements[agent["StandardErrorPath"]]
     path = home / "Library" / "LaunchAgents" / f"{label}.plist"
     return ServicePlan(

@@ -2,7 +2,8 @@
 
 Values and pure functions only: no clock, no disk, no randomness. The attempt is counted before the work starts, so a
 file that kills its worker is counted too. A failure is blamed on the photo, on the machine, or on nobody, and only the
-first can end in quarantine early; being stopped (power cut, restart) is counted apart from crashing.
+first can end in quarantine early; being stopped (power cut, restart) is counted apart from crashing, and so is a device
+without enough memory: the scan is tried with less, then held.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ MAX_BACK_OFF_DOUBLINGS = 16
 """Keeps 2**n a sane number; every real limit is reached far earlier."""
 JITTER_FRACTION = 0.25
 """A delay is lengthened by up to this fraction, so that many jobs do not come back in the same second."""
+LEAN_TRIES = 1
+"""Attempts with smaller tiles after the first shortage of memory; one on the CPU follows where it is allowed."""
 COMPANION_RECIPE = "companion"
 """The recipe of an infrared sidecar: nothing is done to it, it is put beside the result of its scan."""
 EXIT_BAD_INPUT = 65
@@ -83,6 +86,7 @@ class Job:
 
     `attempt`: how often it was started, also the fencing token. `crashes`, `failures`: attempts blamed on the file.
     `interrupts`: attempts that somebody stopped. `setbacks`: failures of the machine, only for the back-off.
+    `shortages`: attempts that ran out of memory; each makes the next one ask for less.
     Times are seconds since the epoch, 0.0 where it has not happened. `plan`: the publishing under way, as JSON.
     """
 
@@ -97,6 +101,7 @@ class Job:
     failures: int = 0
     interrupts: int = 0
     setbacks: int = 0
+    shortages: int = 0
     not_before: float = 0.0
     owner: str = ""
     sha256: str = ""
@@ -119,13 +124,14 @@ class FailureKind(StrEnum):
     """Whose fault a failed attempt is.
 
     PHOTO: the file, and trying again cannot help. TRANSIENT: perhaps the file, try again. CRASH: the worker died or
-    hung on it. OUTPUT: the result cannot be written. MACHINE: the worker cannot work at all. STOPPED: somebody asked
-    us to stop.
+    hung on it. MEMORY: the device or the machine has too little for it as it was tried. OUTPUT: the result cannot be
+    written. MACHINE: the worker cannot work at all. STOPPED: somebody asked us to stop.
     """
 
     PHOTO = "photo"
     TRANSIENT = "transient"
     CRASH = "crash"
+    MEMORY = "memory"
     OUTPUT = "output"
     MACHINE = "machine"
     STOPPED = "stopped"
@@ -141,12 +147,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Limits of trying again: blamed attempts, interrupted attempts, first and longest delay in seconds."""
+    """Limits of trying again: blamed attempts, interrupted attempts, first and longest delay in seconds.
+
+    `may_use_cpu`: a scan for which the device has too little memory may be done on the CPU.
+    """
 
     max_attempts: int = 3
     max_interrupts: int = 10
     retry_seconds: float = 30.0
     retry_max_seconds: float = 1800.0
+    may_use_cpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +170,16 @@ class Decision:
     failures: int = 0
     interrupts: int = 0
     setbacks: int = 0
+    shortages: int = 0
 
 
-def classify_failure(exit_code: int, *, is_retryable: bool) -> FailureKind:
+def classify_failure(exit_code: int, *, is_retryable: bool, is_out_of_memory: bool = False) -> FailureKind:
     """Tell whose fault an error is from what its class says about itself.
 
     A truncated scan calls itself retryable, but a job is only made once the file has settled, so here it is the photo.
     """
+    if is_out_of_memory:
+        return FailureKind.MEMORY
     if exit_code in {EXIT_BAD_INPUT, EXIT_MISSING_INPUT}:
         return FailureKind.PHOTO
     if exit_code == EXIT_CANNOT_WRITE:
@@ -188,8 +201,10 @@ def back_off_seconds(count: int, policy: RetryPolicy, jitter: float) -> float:
 def decide(job: Job, failure: Failure, policy: RetryPolicy, jitter: float) -> Decision:
     """Decide what becomes of a running job after `failure`. `jitter`: a number in [0, 1], drawn by the caller."""
     crashes, failures, interrupts, setbacks = job.crashes, job.failures, job.interrupts, job.setbacks
+    shortages = job.shortages
     delay = 0.0
     is_over = False
+    end = JobState.QUARANTINED
     reason = failure.reason
     if failure.kind is FailureKind.PHOTO:
         failures += 1
@@ -204,6 +219,16 @@ def decide(job: Job, failure: Failure, policy: RetryPolicy, jitter: float) -> De
             reason = f"{strikes} attempts failed; the last one: {failure.reason}"
         # The first crash may have come from outside (an out-of-memory kill): try again at once, the rest wait.
         delay = 0.0 if is_crash and strikes == 1 else back_off_seconds(strikes, policy, jitter)
+    elif failure.kind is FailureKind.MEMORY:
+        shortages += 1
+        is_over = shortages > (LEAN_TRIES + 1 if policy.may_use_cpu else LEAN_TRIES)
+        if is_over:
+            end = JobState.HELD
+            reason = (
+                f"too little memory in {shortages} attempts, with smaller tiles"
+                f"{' and on the CPU' if policy.may_use_cpu else ''} too. "
+                f"Set detect.tile_px lower or free memory, then: spotlessd reprocess. {failure.reason}"
+            )
     elif failure.kind is FailureKind.STOPPED:
         interrupts += 1
         is_over = interrupts >= policy.max_interrupts
@@ -214,11 +239,12 @@ def decide(job: Job, failure: Failure, policy: RetryPolicy, jitter: float) -> De
         # Twice the pause of the queue, so that a name which alone cannot be written does not hold up the others.
         delay = 2 * back_off_seconds(setbacks, policy, jitter)
     return Decision(
-        state=JobState.QUARANTINED if is_over else JobState.QUEUED,
+        state=end if is_over else JobState.QUEUED,
         reason=reason,
         delay_seconds=0.0 if is_over else delay,
         crashes=crashes,
         failures=failures,
         interrupts=interrupts,
         setbacks=setbacks,
+        shortages=shortages,
     )

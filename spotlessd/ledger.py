@@ -6,21 +6,14 @@ are given by the caller. Nothing is deleted.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from spotlessd.crash_points import crash_point
-from spotlessd.database import Database
 from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides, is_legal_move
-
-KNOWN_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.DONE, JobState.HELD, JobState.QUARANTINED)
-"""A file in one of these needs no new job, whatever the recipe is now."""
-CLOCK_STEP_SECONDS = 2.5 * 3600
-"""A start time further ahead than this was set before the clock was turned back; it does not hold a job up."""
-REASON_CAP_CHARACTERS = 2000
+from spotlessd.ledger_reading import LedgerReader
+from spotlessd.ledger_rows import REASON_CAP_CHARACTERS, end_queued, job_of, key_of, remember
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +27,8 @@ class FoundScan:
     outputs: dict[str, str]
 
 
-class Ledger:
-    """The jobs of one station."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def is_known(self, identity: Identity) -> bool:
-        """Tell whether this very file already has a job that waits, runs or has ended."""
-        marks = ", ".join("?" * len(KNOWN_STATES))
-        return bool(
-            self._database.read(
-                "SELECT 1 FROM job WHERE root = ? AND rel = ? AND size = ? AND mtime_ns = ?"  # noqa: S608 - only question marks are put in
-                f" AND state IN ({marks}) LIMIT 1",
-                *_key(identity),
-                *KNOWN_STATES,
-            )
-        )
+class Ledger(LedgerReader):
+    """The jobs of one station, to look at and to move on."""
 
     def enqueue(
         self,
@@ -75,7 +53,7 @@ class Ledger:
                 " ON CONFLICT (root, rel, size, mtime_ns, recipe) DO UPDATE SET state = 'queued', reason = '',"
                 " inode = excluded.inode, not_before = 0 WHERE state IN ('gone', 'superseded') RETURNING id",
                 (
-                    *_key(identity),
+                    *key_of(identity),
                     inode,
                     recipe,
                     priority,
@@ -87,14 +65,14 @@ class Ledger:
             if not rows:
                 return None
             job_id = int(rows[0]["id"])
-            _remember(connection, job_id, now, JobState.QUEUED, "")
+            remember(connection, job_id, now, JobState.QUEUED, "")
             older = connection.execute(
                 "SELECT id FROM job WHERE root = ? AND rel = ? AND NOT (size = ? AND mtime_ns = ?)"
                 " AND state = 'queued' AND plan = ''",
-                _key(identity),
+                key_of(identity),
             ).fetchall()
             for row in older:
-                _settle(connection, int(row["id"]), JobState.SUPERSEDED, f"replaced by job {job_id}", now)
+                end_queued(connection, int(row["id"]), JobState.SUPERSEDED, f"replaced by job {job_id}", now)
             crash_point("enqueue.before_commit")
         crash_point("enqueue.after_commit")
         return job_id
@@ -115,7 +93,7 @@ class Ledger:
                     "INSERT INTO job (root, rel, size, mtime_ns, inode, recipe, state, sha256, outputs, created,"
                     " finished) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
                     (
-                        *_key(scan.identity),
+                        *key_of(scan.identity),
                         scan.recipe,
                         scan.state,
                         scan.sha256,
@@ -125,8 +103,10 @@ class Ledger:
                     ),
                 ).fetchall()
                 for row in rows:
-                    _remember(connection, int(row["id"]), now, scan.state, "found by its receipt")
+                    remember(connection, int(row["id"]), now, scan.state, "found by its receipt")
                 number += len(rows)
+            crash_point("adopt.before_commit")
+        crash_point("adopt.after_commit")
         return number
 
     def note_companions(self, companions: Iterable[FoundScan], now: float) -> None:
@@ -140,7 +120,7 @@ class Ledger:
                     " reason = '', sha256 = excluded.sha256, outputs = excluded.outputs, finished = excluded.finished"
                     " WHERE state NOT IN ('running', 'done') AND plan = '' RETURNING id",
                     (
-                        *_key(found.identity),
+                        *key_of(found.identity),
                         COMPANION_RECIPE,
                         found.state,
                         found.sha256,
@@ -150,24 +130,7 @@ class Ledger:
                     ),
                 ).fetchall()
                 for row in rows:
-                    _remember(connection, int(row["id"]), now, found.state, "published with its scan")
-
-    def next_due(self, now: float, roots: frozenset[str]) -> Job | None:
-        """Return the job to start next among `roots`: highest priority, then oldest scan. None if none is due."""
-        marks = ", ".join("?" * len(roots))
-        rows = self._database.read(
-            "SELECT * FROM job WHERE state = 'queued' AND (not_before <= ? OR not_before > ?)"  # noqa: S608 - only question marks are put in
-            f" AND root IN ({marks}) ORDER BY priority DESC, mtime_ns, id LIMIT 1",
-            now,
-            now + CLOCK_STEP_SECONDS,
-            *sorted(roots),
-        )
-        return _job(rows[0]) if rows else None
-
-    def next_start(self) -> float | None:
-        """Return when the next queued job may start (seconds since the epoch), or None without queued jobs."""
-        rows = self._database.read("SELECT MIN(not_before) AS at FROM job WHERE state = 'queued'")
-        return None if rows[0]["at"] is None else float(rows[0]["at"])
+                    remember(connection, int(row["id"]), now, found.state, "published with its scan")
 
     def claim(self, job_id: int, owner: str, now: float) -> Job | None:
         """Commit the next attempt of a queued job and return the job as it now is; None if it is no longer queued."""
@@ -179,8 +142,9 @@ class Ledger:
             ).fetchall()
             if not rows:
                 return None
-            job = _job(rows[0])
-            _remember(connection, job.id, now, JobState.RUNNING, f"attempt {job.attempt}")
+            job = job_of(rows[0])
+            remember(connection, job.id, now, JobState.RUNNING, f"attempt {job.attempt}")
+            crash_point("claim.before_commit")
         crash_point("claim.after_commit")
         return job
 
@@ -213,6 +177,7 @@ class Ledger:
             "failures": decision.failures,
             "interrupts": decision.interrupts,
             "setbacks": decision.setbacks,
+            "shortages": decision.shortages,
             "not_before": now + decision.delay_seconds if decision.delay_seconds else 0.0,
         }
         return self._move(job, decision.state, decision.reason, values, now)
@@ -233,30 +198,37 @@ class Ledger:
             )
             if cursor.rowcount != 1:
                 return False
-            _remember(connection, job.id, now, state, reason[:REASON_CAP_CHARACTERS])
-            return True
+            remember(connection, job.id, now, state, reason[:REASON_CAP_CHARACTERS])
+            crash_point("move.before_commit")
+        crash_point("move.after_commit")
+        return True
 
     def give_up(self, job_id: int, state: JobState, reason: str, now: float) -> bool:
         """End a queued job before it starts: QUARANTINED, SUPERSEDED or GONE. False if it is no longer queued."""
         assert is_legal_move(JobState.QUEUED, state), state  # noqa: S101 - our own logic
         with self._database.transaction() as connection:
-            return _settle(connection, job_id, state, reason, now)
+            return end_queued(connection, job_id, state, reason, now)
 
-    def orphans(self) -> list[Job]:
-        """Return the running jobs; at start, with the station's lock held, nobody works on any of them."""
-        return [_job(row) for row in self._database.read("SELECT * FROM job WHERE state = 'running' ORDER BY id")]
+    def postpone(self, job_id: int, until: float, reason: str) -> bool:
+        """Let a queued job wait until then (seconds since the epoch), and say why. False if it is not queued."""
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "UPDATE job SET not_before = ?, reason = ? WHERE id = ? AND state = 'queued'",
+                (until, reason[:REASON_CAP_CHARACTERS], job_id),
+            )
+            return cursor.rowcount == 1
 
     def retry(self, job_id: int, now: float) -> bool:
         """Put a quarantined job back with its counts at zero, or let a waiting one start now. False: neither."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 "UPDATE job SET state = 'queued', crashes = 0, failures = 0, interrupts = 0, setbacks = 0,"
-                " not_before = 0, reason = '', finished = 0 WHERE id = ? AND state IN ('quarantined', 'queued')"
-                " RETURNING id",
+                " shortages = 0, not_before = 0, reason = '', finished = 0"
+                " WHERE id = ? AND state IN ('quarantined', 'queued') RETURNING id",
                 (job_id,),
             ).fetchall()
             if rows:
-                _remember(connection, job_id, now, JobState.QUEUED, "retry asked for")
+                remember(connection, job_id, now, JobState.QUEUED, "retry asked for")
             return bool(rows)
 
     def bump(self, job_id: int) -> bool:
@@ -268,100 +240,3 @@ class Ledger:
                 (job_id,),
             )
             return cursor.rowcount == 1
-
-    def job(self, job_id: int) -> Job | None:
-        """Return one job, or None."""
-        rows = self._database.read("SELECT * FROM job WHERE id = ?", job_id)
-        return _job(rows[0]) if rows else None
-
-    def jobs_of(self, root: str, rel: str) -> list[Job]:
-        """Return the jobs made for one name, the newest first."""
-        rows = self._database.read("SELECT * FROM job WHERE root = ? AND rel = ? ORDER BY id DESC", root, rel)
-        return [_job(row) for row in rows]
-
-    def jobs(self, state: JobState | None = None, limit: int = -1) -> list[Job]:
-        """Return jobs, oldest first; all states without `state`, all rows with `limit` -1."""
-        if state is None:
-            rows = self._database.read("SELECT * FROM job ORDER BY id LIMIT ?", limit)
-        else:
-            rows = self._database.read("SELECT * FROM job WHERE state = ? ORDER BY id LIMIT ?", state, limit)
-        return [_job(row) for row in rows]
-
-    def planned(self) -> list[Job]:
-        """Return the jobs whose publishing was begun and not ended."""
-        return [_job(row) for row in self._database.read("SELECT * FROM job WHERE plan != '' ORDER BY id")]
-
-    def counts(self) -> dict[JobState, int]:
-        """Return the number of scans in each state, zeros included; sidecars count until they are done."""
-        rows = self._database.read(
-            "SELECT state, COUNT(*) AS number FROM job WHERE NOT (recipe = ? AND state = 'done') GROUP BY state",
-            COMPANION_RECIPE,
-        )
-        found = {row["state"]: int(row["number"]) for row in rows}
-        return {state: found.get(state, 0) for state in JobState}
-
-    def unfinished(self, roots: frozenset[str]) -> int:
-        """Return how many jobs of `roots` are queued or running."""
-        marks = ", ".join("?" * len(roots))
-        rows = self._database.read(
-            f"SELECT COUNT(*) AS number FROM job WHERE state IN ('queued', 'running') AND root IN ({marks})",  # noqa: S608 - only question marks are put in
-            *sorted(roots),
-        )
-        return int(rows[0]["number"])
-
-    def oldest_queued(self) -> float | None:
-        """Return when the longest-waiting queued job was made (seconds since the epoch), or None."""
-        rows = self._database.read("SELECT MIN(created) AS at FROM job WHERE state = 'queued'")
-        return None if rows[0]["at"] is None else float(rows[0]["at"])
-
-    def history(self, job_id: int) -> list[tuple[float, str, str]]:
-        """Return a job's changes of state, oldest first: (seconds since the epoch, state, note)."""
-        rows = self._database.read("SELECT at, state, note FROM history WHERE job = ? ORDER BY id", job_id)
-        return [(float(row["at"]), str(row["state"]), str(row["note"])) for row in rows]
-
-
-def _key(identity: Identity) -> tuple[str, str, int, int]:
-    return identity.root, identity.rel, identity.size, identity.mtime_ns
-
-
-def _settle(connection: sqlite3.Connection, job_id: int, state: JobState, reason: str, now: float) -> bool:
-    cursor = connection.execute(
-        "UPDATE job SET state = ?, reason = ?, finished = ? WHERE id = ? AND state = 'queued'",
-        (state, reason[:REASON_CAP_CHARACTERS], now, job_id),
-    )
-    if cursor.rowcount != 1:
-        return False
-    _remember(connection, job_id, now, state, reason[:REASON_CAP_CHARACTERS])
-    return True
-
-
-def _remember(connection: sqlite3.Connection, job_id: int, now: float, state: JobState, note: str) -> None:
-    connection.execute("INSERT INTO history (job, at, state, note) VALUES (?, ?, ?, ?)", (job_id, now, state, note))
-
-
-def _job(row: sqlite3.Row) -> Job:
-    mask = row["override_mask"]
-    return Job(
-        id=row["id"],
-        identity=Identity(row["root"], row["rel"], row["size"], row["mtime_ns"]),
-        inode=row["inode"],
-        recipe=row["recipe"],
-        state=JobState(row["state"]),
-        priority=row["priority"],
-        attempt=row["attempt"],
-        crashes=row["crashes"],
-        failures=row["failures"],
-        interrupts=row["interrupts"],
-        setbacks=row["setbacks"],
-        not_before=row["not_before"],
-        owner=row["owner"],
-        sha256=row["sha256"],
-        reason=row["reason"],
-        plan=row["plan"],
-        outputs=json.loads(row["outputs"]),
-        seconds=json.loads(row["seconds"]),
-        overrides=Overrides(None if mask is None else Path(mask), row["override_sensitivity"]),
-        created=row["created"],
-        started=row["started"],
-        finished=row["finished"],
-    )

@@ -4,7 +4,11 @@ Comes in: the log settings. Under systemd standard error is the journal. Promise
 written (`diagnose=False`): they would hold file contents.
 """
 
+import json
+import os
+import re
 import sys
+from pathlib import Path
 from typing import TextIO
 
 from loguru import logger
@@ -14,6 +18,9 @@ from spotlessd.settings_sections import LogSettings
 TEXT_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}{exception}"
 FILE_SIZE = "50 MB"
 FILES_KEPT = 10
+EXCERPT_BYTES = 4_000_000
+"""How much of the end of the log file is searched for the lines of one job."""
+EXCERPT_LINES = 30
 
 
 def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -39,3 +46,32 @@ def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
             diagnose=False,
             backtrace=False,
         )
+
+
+def lines_about(path: Path, job_id: int) -> list[str]:
+    """Return the last lines of a log file about one job, oldest first; none if it cannot be read.
+
+    Every line about a job says `job N`, or carries its number where lines are JSON.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - EXCERPT_BYTES, 0))
+            lines = file.read(EXCERPT_BYTES).decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    name = re.compile(rf"\bjob {job_id}\b")
+    found = (_told(line, job_id, name) for line in lines)
+    return [line for line in found if line][-EXCERPT_LINES:]
+
+
+def _told(line: str, job_id: int, name: re.Pattern[str]) -> str:
+    """Return a line as text if it is about the job, else ""."""
+    if not line.startswith("{"):
+        return line if name.search(line) else ""
+    try:
+        record = json.loads(line)["record"]
+        if record["extra"].get("job") != job_id and not name.search(record["message"]):
+            return ""
+        return f"{record['time']['repr'][:19]} {record['level']['name']: <7} {record['message']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""

@@ -13,10 +13,14 @@ from spotless_core.receipt import FileFacts, Receipt
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a child needs to load its models. `models_folder` None: the ones that ship with the package."""
+    """What a child needs to load its models. `models_folder` None: the ones that ship with the package.
+
+    `more_inpaints`: ways of filling that orders may ask for beside `inpaint`, from the profiles of the roots.
+    """
 
     device: DeviceOptions = field(default_factory=DeviceOptions)
     inpaint: InpaintOptions = field(default_factory=InpaintOptions)
+    more_inpaints: tuple[InpaintOptions, ...] = ()
     models_folder: Path | None = None
     stall_seconds: float = 300.0
     log_level: str = "INFO"
@@ -24,7 +28,12 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class WorkOrder:
-    """One scan to restore. The child writes only the three part files; `image` stays absent for a held frame."""
+    """One scan to restore. The child writes only the three part files; `image` stays absent for a held frame.
+
+    `spool`: where to copy the scan before it is read, None = read it where it lies.
+    `is_on_cpu`: whatever the device is, for a scan that found too little memory on it. `deadline_seconds`: how long
+    the parent waits at most, 0 = as long as there is progress.
+    """
 
     job_id: int
     attempt: int
@@ -35,6 +44,9 @@ class WorkOrder:
     preview: Path
     options: RestoreOptions
     given_mask: Path | None = None
+    is_on_cpu: bool = False
+    deadline_seconds: float = 0.0
+    spool: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ class Failed:
     exit_code: int
     is_retryable: bool
     memory_mb: float
+    is_out_of_memory: bool = False
 
 
 FromChild = Ready | StartFailed | Heartbeat | Finished | Failed

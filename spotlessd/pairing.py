@@ -19,18 +19,19 @@ class Pairs:
         self._companions: dict[str, list[Candidate]] = defaultdict(list)
         self._scan_of: dict[str, Candidate] = {}
         scans: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
-        companions = []
-        for candidate in candidates:
-            if candidate.companion is not None:
-                companions.append(candidate)
-                continue
-            path = PurePosixPath(candidate.rel)
-            for name in {folded(path.stem), folded(path.name)}:
-                scans[str(path.parent), name].append(candidate)
+        candidates = list(candidates)
+        companions = [candidate for candidate in candidates if candidate.companion is not None]
+        # Only names that something belongs to: a folder may hold very many scans.
+        wanted = {_place(companion.rel, companion.companion.stem) for companion in companions if companion.companion}
+        for candidate in candidates if wanted else ():
+            if candidate.companion is None:
+                path = PurePosixPath(candidate.rel)
+                for place in {_place(candidate.rel, path.stem), _place(candidate.rel, path.name)} & wanted:
+                    scans[place].append(candidate)
         for companion in sorted(companions, key=lambda candidate: candidate.rel):
             assert companion.companion is not None  # noqa: S101 - chosen above
-            folder, stem = str(PurePosixPath(companion.rel).parent), companion.companion.stem
-            found = sorted(scans.get((folder, folded(stem)), ()), key=lambda scan: _rank(scan, stem))
+            stem = companion.companion.stem
+            found = sorted(scans.get(_place(companion.rel, stem), ()), key=lambda scan: _rank(scan, stem))
             if companion.companion.is_sidecar:
                 found = [scan for scan in found if folded(PurePosixPath(scan.rel).stem) == folded(stem)][:1]
             for scan in found:
@@ -44,6 +45,10 @@ class Pairs:
     def scan_of(self, rel: str) -> Candidate | None:
         """Return the scan that a companion belongs to; the first one of several."""
         return self._scan_of.get(rel)
+
+
+def _place(rel: str, name: str) -> tuple[str, str]:
+    return str(PurePosixPath(rel).parent), folded(name)
 
 
 def _rank(scan: Candidate, stem: str) -> tuple[bool, bool, str]:

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,17 +88,10 @@ def make_folders(output: Path, rel: str) -> None:
     if not output.is_dir():
         raise PublishError(f"{output}: the output folder is not there. Mount or make it.")
     for part in part_paths(output, rel, 0, 0).by_role().values():
-        folder = part.parent
-        if folder.is_dir():
-            continue
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for parent in (folder, *folder.parents):
-                sync_folder(parent)
-                if parent == output:
-                    break
+            part.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise cannot_write(part.parent, error) from error
 
 
 def make_plan(
@@ -134,11 +127,12 @@ def make_plan(
             file.write(text)
             file.flush()
             sync_file(file.fileno())
+        crash_point("publish.receipt_written")
         if timestamp_ns is not None:
             for role in FOLDERS:
                 if role in outputs or role == "receipt":
                     stamp(paths[role], timestamp_ns)
-        for folder in dict.fromkeys(part.parent for part in paths.values()):
+        for folder in _folders_down_to(output, paths.values()):
             sync_folder(folder)
     except OSError as error:
         raise cannot_write(parts.receipt, error) from error
@@ -220,6 +214,19 @@ def read_receipt(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def _folders_down_to(output: Path, files: Iterable[Path]) -> list[Path]:
+    """Return the folders of `files` and those above them as far as `output`: an earlier run may have made any of them,
+    and died before its name was on disk.
+    """
+    folders: dict[Path, None] = {}
+    for file in files:
+        for folder in file.parents:
+            folders[folder] = None
+            if folder == output:
+                break
+    return list(folders)
+
+
 def _sync_folders(output: Path, plan: PublishPlan) -> None:
     for folder in dict.fromkeys((output / step.final).parent for step in plan.steps):
         try:
@@ -247,6 +254,7 @@ def _name(part: Path, final: Path, sha256: str) -> None:
             raise
         _rename_over_placeholder(part, final, sha256)
         return
+    crash_point("publish.linked")
     part.unlink()
 
 

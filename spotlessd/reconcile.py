@@ -11,39 +11,38 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from loguru import logger
 
 from spotless_core.errors import MissingInputError, ScanError, SpotlessError, TruncatedScanError
 from spotlessd.board import Board, WaitingFile
-from spotlessd.companion_copy import found_companions
 from spotlessd.company import STILL_OPEN, Company, identity_of
 from spotlessd.engine import Engine
 from spotlessd.errors import LedgerError, RootUnavailableError
-from spotlessd.file_checks import WriterState, has_zero_tail, is_open_for_writing
-from spotlessd.job import Identity, JobState
-from spotlessd.ledger import FoundScan, Ledger
-from spotlessd.publish import read_receipt
-from spotlessd.result_files import FOLDERS
+from spotlessd.file_checks import WriterState, is_open_for_writing
+from spotlessd.found_receipts import found_scans, results_of
+from spotlessd.ledger import Ledger
 from spotlessd.roots import Candidate, Root
 from spotlessd.settings_sections import WatchSettings
-from spotlessd.settle import Settler
+from spotlessd.settle import Settler, Waiting
 
+Item = TypeVar("Item")
 SHORTEST_PAUSE_SECONDS = 0.25
 """Between two looks: a scanner that writes a file piece by piece raises events without end."""
 AGED_SETTLE_SECONDS = 0.05
 """With file ages counted, a file that is old enough still gets a second look this much later."""
 ONCE_PATIENCE_FACTOR = 2
 """With file ages counted, a file that ends too early is waited for this many settle times, then set aside."""
+LEFT_OUT = "left out: {}"
 ADOPTED_KEY = "receipts taken over: {}"
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How often to look, how long to wait, and the recipe of new jobs. `counts_age`: a file's own age counts."""
+    """How often to look and how long to wait. `counts_age`: a file's own age counts."""
 
     watch: WatchSettings
-    recipe: str
     counts_age: bool = False
 
 
@@ -61,8 +60,9 @@ class Reconciler:
         check: Callable[[Path], None],
         on_open: Callable[[Root], None],
         clock: Callable[[], float],
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        self._roots = roots
+        self._roots = {root.name: root for root in roots}
         self._rules = rules
         self._ledger = ledger
         self._engine = engine
@@ -70,6 +70,7 @@ class Reconciler:
         self._check = check
         self._on_open = on_open
         self._clock = clock
+        self._on_progress = on_progress
         self._settler = Settler(self._patience(rules.watch.incomplete_seconds))
         self.company = Company(
             ledger,
@@ -91,8 +92,17 @@ class Reconciler:
     @property
     def is_quiet(self) -> bool:
         """Whether every root was looked at or found away, and no file waits."""
-        is_seen = all(root.name in self._opened or root.name in self.away for root in self._roots)
+        is_seen = all(root.name in self._opened or root.name in self.away for root in self._roots.values())
         return is_seen and not self._settler.waiting()
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """Every file that is not complete yet, and why."""
+        return self._settler.waiting()
+
+    def due(self, root: str) -> float:
+        """Return when a root is looked at next by the clock, in monotonic seconds."""
+        return self._due[root]
 
     def look_soon(self) -> None:
         """Look at every root with the next `tick`: something changed, or somebody asks."""
@@ -113,7 +123,7 @@ class Reconciler:
             return False
         self._last_look = now
         waiting_roots = {file.root for file in self._settler.waiting()} if self._deadline <= now else set()
-        for root in self._roots:
+        for root in self._roots.values():
             if self._due[root.name] <= now or root.name in waiting_roots:
                 self._look_at(root, now)
         try:
@@ -130,6 +140,7 @@ class Reconciler:
 
     def _admit_all(self, candidates: list[Candidate], now: float) -> None:
         for position, candidate in enumerate(candidates):
+            self._on_progress()
             try:
                 self._admit(candidate, now)
             except LedgerError as error:
@@ -145,17 +156,16 @@ class Reconciler:
                 root.ensure_available()
                 self._open(root)
             seen = set()
-            for candidate in self.company.choose(root, root.scan()):
+            for candidate in self.company.choose(root, self._told(root.scan())):
                 seen.add(candidate.rel)
                 self._settler.observe(candidate, now, self._settle_seconds(root, candidate))
                 self.company.judge_again(candidate, now)
         except RootUnavailableError as error:
-            if root.name not in self.away:
+            if root.name not in self.away and not root.is_away:  # else the root has told it
                 logger.warning("root {}: {}", root.name, error)
             self.away[root.name] = str(error)
             return
-        if self.away.pop(root.name, None) is not None:
-            logger.info("root {} is back", root.name)
+        self.away.pop(root.name, None)
         seen |= {file.rel for file in self._settler.waiting() if file.root == root.name and root.is_unread(file.rel)}
         self._settler.forget_missing(root.name, seen)
 
@@ -164,12 +174,18 @@ class Reconciler:
         key = ADOPTED_KEY.format(root.name)
         if self._board.noted(key) is None:
             now = self._clock()
-            number = self._ledger.adopt(found_scans(root), now)
+            number = self._ledger.adopt(self._told(found_scans(root)), now)
             self._board.note(key, str(number))
             if number:
                 logger.info("root {}: {} results known from their receipts", root.name, number)
         self._on_open(root)
         self._opened.add(root.name)
+
+    def _told(self, items: Iterator[Item]) -> Iterator[Item]:
+        """Pass `items` on, with a sign of life for each: a look at very many files may take minutes."""
+        for item in items:
+            self._on_progress()
+            yield item
 
     def _patience(self, seconds: float) -> float:
         """Return how long a file is waited for: with file ages counted the run is to end, so not for long."""
@@ -195,12 +211,12 @@ class Reconciler:
             return
         if self.company.holds_back(candidate, now):
             return
-        recipe, identity = self._rules.recipe, identity_of(candidate)
+        profile, identity = self._roots[candidate.root].profile, identity_of(candidate)
         try:
-            if is_open_for_writing(candidate.path) is WriterState.OPEN:
+            if is_open_for_writing(candidate.path, is_network=candidate.is_network) is WriterState.OPEN:
                 self._settler.report_busy(candidate, STILL_OPEN, now)
                 return
-            if has_zero_tail(candidate.path) and self._settler.report_zero_tail(candidate, now):
+            if self.company.waits_for_bytes(candidate, now):
                 return
             self._check(candidate.path)
         except MissingInputError:
@@ -208,10 +224,10 @@ class Reconciler:
         except TruncatedScanError as error:
             if self._settler.report_incomplete(candidate, f"not complete yet: {error}", now):
                 return
-            self._engine.refuse(identity, candidate.inode, recipe, str(error))
+            self._engine.refuse(identity, candidate.inode, profile.recipe, str(error))
             return
         except ScanError as error:
-            self._engine.refuse(identity, candidate.inode, recipe, str(error))
+            self._engine.refuse(identity, candidate.inode, profile.recipe, str(error))
             return
         except OSError as error:
             self._settler.report_busy(candidate, f"cannot be read: {error.strerror or error}", now)
@@ -220,13 +236,22 @@ class Reconciler:
             logger.debug("{}: left to the worker ({})", candidate.rel, error)
         except Exception:  # noqa: BLE001 - one odd header must not end the watch; the worker will meet it in its own process
             logger.exception("{}: the structure check failed; left to the worker", candidate.rel)
-        self._engine.submit(identity, candidate.inode, recipe)
+        done = results_of(self._roots[candidate.root], identity)
+        if done:  # by a ledger that was younger than this one
+            self._ledger.adopt(done, self._clock())
+            return
+        self._engine.submit(identity, candidate.inode, profile.recipe, priority=profile.priority)
 
     def _show_waiting(self, now: float) -> None:
         wall = self._clock()
         files = [
             WaitingFile(file.root, file.rel, file.reason, round(wall - (now - file.since), 0))
             for file in self._settler.waiting()
+        ]
+        files += [
+            WaitingFile(root.name, rel, LEFT_OUT.format(reason), round(wall, 0))
+            for root in self._roots.values()
+            for rel, reason in sorted(root.left_out.items())
         ]
         known = {(file.root, file.rel): file.since for file in self._shown or ()}
         # The first time told stays: a clock that moves by a fraction must not rewrite the list.
@@ -237,21 +262,3 @@ class Reconciler:
         if files != self._shown:
             self._board.show_waiting(files)
             self._shown = files
-
-
-def found_scans(root: Root) -> Iterator[FoundScan]:
-    """Yield what the receipts in a root's output folder say was done for this root."""
-    for path in sorted((root.output / FOLDERS["receipt"]).rglob("*.json")):
-        receipt = read_receipt(path)
-        station = receipt.get("station")
-        if not isinstance(station, dict) or station.get("root") != root.name:
-            continue
-        try:
-            identity = Identity(root.name, str(station["rel"]), int(station["size"]), int(station["mtime_ns"]))
-            outputs = {role: str(facts["name"]) for role, facts in receipt["outputs"].items()}
-            outputs["receipt"] = path.relative_to(root.output).as_posix()
-            state = JobState.HELD if receipt.get("outcome") == "held" else JobState.DONE
-            yield FoundScan(identity, str(station["recipe"]), state, str(receipt["input"]["sha256"]), outputs)
-            yield from found_companions(receipt)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            logger.warning("{}: not one of our receipts; left out", path)

@@ -1,16 +1,15 @@
 """A watched folder and its output folder: are they there, what lies in them, what is left out.
 
-Comes in: the settings. Goes out: `Root`s, and from each scan the `Candidate`s, every regular file of the allowed kinds
-and the companions of such files.
+Comes in: `Root`s, made by station_roots.py. Goes out: from each scan the `Candidate`s, every regular file of the
+allowed kinds and the companions of such files.
 Promises: nothing in an input folder is ever written by this module but its marker, and that only on `write_marker`;
-a folder that is away is an error and never looks empty; no output folder lies in a watched one, nor the other way
-round. The marker `.spotlessd-root` in both folders holds the station's id: an unmounted share has none (the method is
-Syncthing's .stfolder).
+a folder that is away is an error and never looks empty; no link is followed. The marker `.spotlessd-root` in both
+folders holds the station's id: an unmounted share has none (the method is Syncthing's .stfolder).
 """
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -18,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from loguru import logger
 
 from spotlessd.companions import CompanionName, CompanionRules
-from spotlessd.errors import ConfigError, RootUnavailableError, StationBusyError
+from spotlessd.errors import RootUnavailableError, StationBusyError
 from spotlessd.file_systems import mount_of
-from spotlessd.settings import Settings
-from spotlessd.settings_sections import RootSettings, WatchSettings
+from spotlessd.folder_overlap import lies_in_on_disk
+from spotlessd.profiles import Profile, Reading
 
 MARKER_NAME = ".spotlessd-root"
 ALWAYS_IGNORED = (
@@ -33,6 +32,11 @@ ALWAYS_IGNORED = (
     "~*",
     "@eadir",
     "#recycle",
+    "#snapshot",
+    "@recycle",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
     "__macosx",
     "thumbs.db",
 )
@@ -43,7 +47,7 @@ ALWAYS_IGNORED = (
 class Candidate:
     """One file as it stands now. `rel`: its path below the root, with forward slashes.
 
-    `companion`: its name taken apart if it belongs to a scan, None for a scan.
+    `companion`: its name taken apart if it belongs to a scan, None for a scan. `is_network`: it lies on a share.
     """
 
     root: str
@@ -53,20 +57,24 @@ class Candidate:
     mtime_ns: int
     inode: int
     companion: CompanionName | None = None
+    is_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NameRules:
-    """Which names are scans: suffixes in lower case, and patterns left out on top of `ALWAYS_IGNORED`."""
+    """Which names are scans: suffixes in lower case, and patterns left out on top of `ALWAYS_IGNORED`.
+
+    A pattern with a slash is held against the path below the root, any other against the name alone.
+    """
 
     extensions: tuple[str, ...]
     ignore: tuple[str, ...] = ()
     companions: CompanionRules = field(default_factory=CompanionRules)
 
-    def ignores(self, name: str) -> bool:
-        """Whether a file or folder of this name is left out, in upper or lower case."""
-        lowered = name.lower()
-        return any(fnmatchcase(lowered, pattern.lower()) for pattern in (*ALWAYS_IGNORED, *self.ignore))
+    def ignores(self, name: str, rel: str = "") -> bool:
+        """Whether a file or folder of this name, at `rel` below the root, is left out, in upper or lower case."""
+        patterns = (*ALWAYS_IGNORED, *(pattern.lower() for pattern in self.ignore))
+        return any(fnmatchcase((rel if "/" in pattern else name).lower(), pattern) for pattern in patterns)
 
     def allows(self, name: str) -> bool:
         """Whether a file of this name may be a scan."""
@@ -79,7 +87,12 @@ class NameRules:
 
 @dataclass(slots=True)
 class Root:
-    """One watched folder. `unread`: what the last scan could not look at; nothing there counts as gone."""
+    """One watched folder.
+
+    `unread`: what the last scan could not look at; nothing there counts as gone. `left_out`: what lies there and is not
+    taken, with the reason. `is_away`: as `ensure_available` found last. `reading` None: `is_network` and `is_polled`
+    are as given; else they follow what is mounted.
+    """
 
     name: str
     input: Path
@@ -88,12 +101,20 @@ class Root:
     rules: NameRules
     is_network: bool
     is_polled: bool
+    profile: Profile = field(default_factory=Profile)
+    reading: Reading | None = None
     unread: frozenset[str] = frozenset()
+    left_out: dict[str, str] = field(default_factory=dict)
+    is_away: bool = False
     _devices: dict[Path, int] = field(default_factory=dict)
-    _warned: set[str] = field(default_factory=set)
+
+    @property
+    def is_spooled(self) -> bool:
+        """Whether its scans are copied to a local disk before they are read."""
+        return self.reading is not None and self.reading.is_spooled(is_network=self.is_network)
 
     def ensure_available(self) -> None:
-        """Check that both folders are the ones they were.
+        """Check that both folders are the ones they were; the log hears once when they go and once when they are back.
 
         Another file system under a folder is refused once, so that the round in hand concludes nothing, and then
         accepted if the marker is right: a share that was mounted again gets a new number.
@@ -101,12 +122,39 @@ class Root:
         Raises:
             RootUnavailableError: a folder, or its marker, is missing or was exchanged.
         """
+        try:
+            self._check()
+        except RootUnavailableError as error:
+            if not self.is_away:
+                logger.warning("root {}: {}", self.name, error)
+            self.is_away = True
+            raise
+        if self.is_away:
+            logger.info("root {} is back", self.name)
+        self.is_away = False
+
+    def _check(self) -> None:
+        devices, problems = {}, []
         for folder in (self.input, self.output):
-            check_marker(folder, self.station_id)
-            device = _device_of(folder)
-            known = self._devices.setdefault(folder, device)
-            if device != known:
-                self._devices[folder] = device
+            try:
+                check_marker(folder, self.station_id)
+                devices[folder] = _device_of(folder)
+            except RootUnavailableError as error:
+                problems.append(str(error))
+        if problems:
+            raise RootUnavailableError(" ".join(problems))
+        known = self._devices
+        if devices == known:
+            return
+        if lies_in_on_disk(self.output, self.input) or lies_in_on_disk(self.input, self.output):
+            raise RootUnavailableError(
+                f"{self.output} and {self.input} reach each other through what is mounted now; "
+                f"results would be taken for scans. Mount them apart."
+            )
+        self._devices = devices
+        self._look_at_mount()
+        for folder in known:
+            if devices[folder] != known[folder]:
                 raise RootUnavailableError(f"{folder}: another file system was mounted here just now; looking again.")
 
     def scan(self) -> Iterator[Candidate]:
@@ -118,6 +166,7 @@ class Root:
         """
         self.ensure_available()
         unread: list[str] = []
+        told, self.left_out = self.left_out, {}
         pending = [""]
         while pending:
             folder = pending.pop()
@@ -129,22 +178,22 @@ class Root:
                     raise RootUnavailableError(f"{self.input}: cannot be read: {error.strerror}.") from error
                 if not isinstance(error, FileNotFoundError):
                     unread.append(folder)
-                    self._warn_once(folder, f"cannot be read: {error.strerror}")
+                    self._leave_out(folder, f"cannot be read: {error.strerror}", told)
                 continue
             for entry in entries:
                 rel = f"{folder}/{entry.name}" if folder else entry.name
-                if self.rules.ignores(entry.name):
+                if self.rules.ignores(entry.name, rel):
                     continue
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(rel)
                         continue
-                    candidate = self._candidate(entry, rel)
+                    candidate = self._candidate(entry, rel, told)
                 except FileNotFoundError:
                     continue  # gone since it was listed
                 except OSError as error:
                     unread.append(rel)
-                    self._warn_once(rel, f"cannot be looked at: {error.strerror}")
+                    self._leave_out(rel, f"cannot be looked at: {error.strerror}", told)
                     continue
                 if candidate is not None:
                     yield candidate
@@ -162,93 +211,51 @@ class Root:
         """Whether the last scan could not look at `rel` or at a folder above it."""
         return any(rel == place or rel.startswith(f"{place}/") for place in self.unread)
 
-    def _candidate(self, entry: os.DirEntry[str], rel: str) -> Candidate | None:
+    def _look_at_mount(self) -> None:
+        """Find out what kind of file system the folder lies on now: a share may have been away until here."""
+        if self.reading is not None:
+            self.is_network = mount_of(self.input).is_network
+            self.is_polled = self.reading.is_polled(is_network=self.is_network)
+
+    def _candidate(self, entry: os.DirEntry[str], rel: str, told: Mapping[str, str]) -> Candidate | None:
         """Return the file as a candidate, or None if it is neither a scan nor a companion."""
         if self.rules.companions.parse(entry.name) is None and not self.rules.allows(entry.name):
             return None
         if entry.is_symlink():
-            self._warn_once(rel, "a symbolic link; links are not followed. Put the file itself here")
+            self._leave_out(rel, "a symbolic link; links are not followed. Put the file itself here", told)
             return None
         try:
             rel.encode()
         except UnicodeEncodeError:
-            self._warn_once(rel, "its name is not UTF-8. Rename it")
+            self._leave_out(rel, "its name is not UTF-8. Rename it", told)
             return None
-        return self._candidate_of(rel)
+        candidate = self._candidate_of(rel)
+        if candidate is None:
+            self._leave_out(rel, "not a regular file", told)
+        return candidate
 
     def _candidate_of(self, rel: str) -> Candidate | None:
         companion = self.rules.companions.parse(PurePosixPath(rel).name)
         # A fresh stat: on network shares the listing's own numbers lag behind.
         status = (self.input / rel).lstat()
         if not stat.S_ISREG(status.st_mode):
-            self._warn_once(rel, "not a regular file")
             return None
-        return Candidate(self.name, rel, self.input / rel, status.st_size, status.st_mtime_ns, status.st_ino, companion)
-
-    def _warn_once(self, rel: str, reason: str) -> None:
-        if rel not in self._warned:
-            self._warned.add(rel)
-            logger.warning("{}: {!a} is left out: {}.", self.name, rel, reason)
-
-
-def open_roots(settings: Settings) -> list[Root]:
-    """Return the roots of a station after checking that no folder lies in another; away is not an error here.
-
-    Raises:
-        ConfigError: an output lies in an input or the other way round, or two inputs overlap.
-        StationBusyError: a folder carries another station's marker.
-    """
-    problems = overlapping_folders(settings.roots)
-    if problems:
-        raise ConfigError(*(f"{settings.config_path}: roots: {problem}" for problem in problems))
-    roots = []
-    rules = _name_rules(settings.watch)
-    for root in settings.roots:
-        for folder in (root.input, root.output):
-            _refuse_foreign_marker(folder, settings.station_id)
-        is_network = mount_of(root.input).is_network
-        mode = settings.watch.mode
-        roots.append(
-            Root(
-                name=root.name,
-                input=root.input,
-                output=root.output,
-                station_id=settings.station_id,
-                rules=rules,
-                is_network=is_network,
-                is_polled=mode == "polling" or (mode == "auto" and is_network),
-            )
+        return Candidate(
+            root=self.name,
+            rel=rel,
+            path=self.input / rel,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            inode=status.st_ino,
+            companion=companion,
+            is_network=self.is_network,
         )
-    return roots
 
-
-def _name_rules(watch: WatchSettings) -> NameRules:
-    return NameRules(
-        _lowered(watch.extensions),
-        watch.ignore,
-        CompanionRules(_lowered(watch.infrared_endings), _lowered(watch.companions)),
-    )
-
-
-def _lowered(words: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(word.lower() for word in words)
-
-
-def overlapping_folders(roots: tuple[RootSettings, ...]) -> list[str]:
-    """Return a sentence for each pair of folders that would make the daemon eat its own results."""
-    problems = []
-    for index, root in enumerate(roots):
-        for other in roots:
-            if _lies_in(other.output, root.input):
-                problems.append(f"output {other.output} lies in input {root.input}; results would be taken for scans.")
-            elif _lies_in(root.input, other.output):
-                problems.append(f"input {root.input} lies in output {other.output}; results would be taken for scans.")
-        problems += [
-            f"inputs {root.input} and {other.input} overlap; their scans would be taken twice."
-            for other in roots[index + 1 :]
-            if _lies_in(other.input, root.input) or _lies_in(root.input, other.input)
-        ]
-    return problems
+    def _leave_out(self, rel: str, reason: str, told: Mapping[str, str]) -> None:
+        """Note what is not taken; the log hears of it when it is news."""
+        self.left_out[rel] = reason
+        if told.get(rel) != reason:
+            logger.warning("{}: {!a} is left out: {}.", self.name, rel, reason)
 
 
 def check_marker(folder: Path, station_id: str) -> None:
@@ -292,12 +299,17 @@ def write_marker(folder: Path, station_id: str) -> None:
         StationBusyError: another station's marker is there.
         RootUnavailableError: the folder is not there.
     """
-    _refuse_foreign_marker(folder, station_id)
+    refuse_foreign_marker(folder, station_id)
     if read_marker(folder) is None:
         (folder / MARKER_NAME).write_text(f"{station_id}\n", encoding="utf-8")
 
 
-def _refuse_foreign_marker(folder: Path, station_id: str) -> None:
+def refuse_foreign_marker(folder: Path, station_id: str) -> None:
+    """Check that no other station serves `folder`; a folder that is away passes.
+
+    Raises:
+        StationBusyError: another station's marker is there.
+    """
     try:
         found = read_marker(folder)
     except RootUnavailableError:
@@ -307,19 +319,6 @@ def _refuse_foreign_marker(folder: Path, station_id: str) -> None:
             f"{folder}: it belongs to station {found!r}; this is station {station_id!r}. "
             f"Two stations must not serve one folder; if the other is gone, delete {folder / MARKER_NAME}."
         )
-
-
-def _lies_in(inner: Path, outer: Path) -> bool:
-    """Whether `inner` is `outer` or lies in it, by file identity, so that links and bind mounts are seen through."""
-    resolved = Path(os.path.realpath(inner))
-    real_outer = Path(os.path.realpath(outer))
-    for place in (resolved, *resolved.parents):
-        try:
-            if place == real_outer or place.samefile(real_outer):
-                return True
-        except OSError:
-            continue  # one of the two does not exist yet: their names were compared
-    return False
 
 
 def _device_of(folder: Path) -> int:

@@ -13,25 +13,33 @@ from pathlib import Path
 
 from loguru import logger
 
-from spotlessd import __version__, publish
+from spotlessd import __version__, publish, spool
 from spotlessd.board import Board
 from spotlessd.companion_copy import Copier
+from spotlessd.config_keeper import ConfigKeeper
 from spotlessd.control import Control
 from spotlessd.database import Database
-from spotlessd.dispatch import Dispatcher, DispatchSettings
+from spotlessd.dispatch import Dispatcher
 from spotlessd.engine import LocalEngine
-from spotlessd.errors import ConfigError, LedgerError, StationBusyError
-from spotlessd.job import JobState, RetryPolicy
+from spotlessd.errors import LedgerError
+from spotlessd.headers import check_header, measure_scan
+from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.messages import WorkerSetup
+from spotlessd.ledger_figures import LedgerFigures
+from spotlessd.log import set_up_log
+from spotlessd.part_settings import dispatch_settings, retry_policy, worker_limits, worker_setup
 from spotlessd.reconcile import Reconciler, Rules
-from spotlessd.reporting import Reporter
-from spotlessd.roots import Root, open_roots
-from spotlessd.settings import Settings, load_settings
+from spotlessd.reporting import Reporter, Round, Trouble
+from spotlessd.roots import Root
+from spotlessd.settings import Settings
+from spotlessd.settings_in_force import keep_in_force
+from spotlessd.settings_sections import NoticeKind
 from spotlessd.signals import Inbox
+from spotlessd.state_report import describe_state, write_state
 from spotlessd.station_lock import StationLock
+from spotlessd.station_roots import open_roots
 from spotlessd.status import BY_A_PERSON, LEDGER_NAME, LOCK_NAME, STOPPING, read_pause
-from spotlessd.supervisor import Limits, Supervisor
+from spotlessd.supervisor import Supervisor
 from spotlessd.systemd_notify import SystemdNotifier
 from spotlessd.watch import Watcher
 from spotlessd.worker import Loader, load_pipeline
@@ -46,27 +54,6 @@ EXIT_QUARANTINED = 65
 EXIT_CANNOT_WRITE = 73
 EXIT_TRY_AGAIN = 75
 STOPPED = "the station was stopped before it was finished"
-
-
-def check_header(path: Path) -> None:
-    """Open a scan's header and close it; raises the core's errors. Never loads torch.
-
-    What only the config's allow_transcode lets through is passed on: the worker, which has the config, refuses it.
-    """
-    from spotless_core.image_io.opening import open_scan
-
-    open_scan(path, allow_transcode=True).close()
-
-
-def measure_scan(path: Path) -> tuple[int, int]:
-    """Return width and height from a scan's header; raises the core's errors. Never loads torch."""
-    from spotless_core.image_io.opening import open_scan
-
-    scan = open_scan(path, allow_transcode=True)
-    try:
-        return scan.info.width, scan.info.height
-    finally:
-        scan.close()
 
 
 class Service:
@@ -87,9 +74,8 @@ class Service:
         self._check = check
         self._notifier = notifier or SystemdNotifier()
         self._started = time.time()
-        self._config_trouble = ""
+        self._config = ConfigKeeper(settings)
         self._ledger_trouble = ""
-        self._pending: Settings | None = None
         self._stop_asked_at: float | None = None
         self._ledger_rest_until = 0.0
         self._is_paused = False
@@ -116,10 +102,11 @@ class Service:
         self._inbox = inbox
         self._board = Board(database)
         self._ledger = Ledger(database)
-        self._reporter = Reporter(self._board, self._ledger, self._notifier, self._started)
+        self._reporter = Reporter(self._board, self._ledger, LedgerFigures(database), self._notifier, self._started)
         owner = f"{self._settings.station_id}/{os.getpid()}/{self._started:.3f}"
-        self._engine = LocalEngine(self._ledger, owner, _policy(self._settings))
+        self._engine = LocalEngine(self._ledger, owner, retry_policy(self._settings))
         self._engine.recover()
+        spool.clear(self._settings.spool_dir)
         self._quarantined_before = self._ledger.counts()[JobState.QUARANTINED]
         self._supervisor = self._make_supervisor(self._settings)
         self._build(self._settings, open_roots(self._settings))
@@ -140,17 +127,17 @@ class Service:
                 logger.error("{}; the next start finds the job in hand by itself", error)
             self._supervisor.stop()
             self._watcher.stop()
+            self._reporter.close()
             logger.info("stopped")
 
     def _make_supervisor(self, settings: Settings) -> Supervisor:
-        queue = settings.queue
-        limits = Limits(queue.stall_seconds, queue.recycle_jobs, queue.max_worker_mb)
-        return Supervisor(_worker_setup(settings), self._loader, limits)
+        return Supervisor(worker_setup(settings), self._loader, worker_limits(settings))
 
     def _build(self, settings: Settings, roots: list[Root]) -> None:
         """Make everything that depends on the configuration, around the ledger, the engine and the supervisor."""
         self._settings = settings
-        self._engine.policy = _policy(settings)
+        keep_in_force(settings)
+        self._engine.policy = retry_policy(settings)
         self._roots = roots
         opened: dict[str, Root] = {}
 
@@ -158,28 +145,22 @@ class Service:
             self._clean(root)
             opened[root.name] = root
 
-        recipe = settings.recipe()
         self._reconciler = Reconciler(
             self._roots,
-            Rules(settings.watch, recipe, counts_age=self._is_once),
+            Rules(settings.watch, counts_age=self._is_once),
             self._ledger,
             self._engine,
             self._board,
             check=self._check,
             on_open=open_root,
             clock=time.time,
+            on_progress=self._sign_of_life,
         )
         self._dispatcher = Dispatcher(
             self._engine,
             self._supervisor,
             opened,
-            DispatchSettings(
-                station_id=settings.station_id,
-                options=settings.restore_options(),
-                reserve_bytes=settings.disk.reserve_mb * 1_000_000,
-                is_eager=not self._is_once,
-                keeps_timestamp=settings.output.keep_timestamp,
-            ),
+            dispatch_settings(settings, roots, is_eager=not self._is_once),
             self._reconciler.company,
             Copier(measure_scan, self._notifier.alive, keeps_timestamp=settings.output.keep_timestamp),
         )
@@ -190,12 +171,12 @@ class Service:
             self._dispatcher,
             self._reconciler,
             {root.name: root for root in self._roots},
-            recipe=recipe,
             clock=time.time,
         )
         # Watching starts before the first look, so that nothing falls between the two.
         self._watcher = Watcher(self._roots, self._inbox.ask_look)
         self._watcher.start()
+        self._reporter.configure(settings)
 
     def _clean(self, root: Root) -> None:
         """Remove what dead attempts left in a root's output folder."""
@@ -220,32 +201,53 @@ class Service:
                 logger.error("the ledger cannot be written; everything waits: {}", error)
             self._ledger_trouble = str(error)
             self._ledger_rest_until = now + LEDGER_PAUSE_SECONDS
+        self._sign_of_life()
+
+    def _sign_of_life(self) -> None:
+        """Tell systemd and monitors that the main loop goes on."""
+        self._reporter.beat(self._ledger_trouble)
         self._notifier.alive()
 
     def _work(self, now: float) -> None:
         self._control.tick()
-        if self._pending is not None and self._dispatcher.job is None:
-            self._apply(self._pending)
-            self._pending = None
+        if self._dispatcher.job is None:
+            self._apply_news()
         if self._watcher.tend():
             self._reconciler.look_soon()
         is_stopping = self._stop_asked_at is not None
         if not is_stopping:
             self._reconciler.tick(now)
         self._is_paused = read_pause(self._board, time.time()) is not None
-        is_held_back = is_stopping or self._is_paused or self._pending is not None
+        is_held_back = is_stopping or self._is_paused or self._config.has_news
         self._dispatcher.tick(now, may_start=not is_held_back)
         paused = self._dispatcher.pause_reason or (BY_A_PERSON if self._is_paused else "")
         paused = STOPPING if is_stopping else paused
-        self._reporter.tick(self._supervisor, self._dispatcher.job, paused, self._troubles(), now)
+        self._reporter.tick(
+            self._supervisor,
+            Round(
+                now=now,
+                job=self._dispatcher.job,
+                paused=paused,
+                troubles=self._troubles(),
+                last_look=self._reconciler.last_complete_look,
+                is_quiet=self._reconciler.is_quiet,
+                overflows=self._watcher.overflows,
+                config_ok=not self._config.trouble,
+            ),
+        )
 
     def _take_signals(self, now: float) -> None:
         if self._inbox.is_look_asked:
             self._inbox.is_look_asked = False
             self._reconciler.look_soon()
+        if self._inbox.is_state_asked:
+            self._inbox.is_state_asked = False
+            self._write_state(now)
         if self._inbox.is_reload_asked:
             self._inbox.is_reload_asked = False
-            self._reload()
+            self._config.read()
+        else:
+            self._config.look(now)
         if self._inbox.stops and self._stop_asked_at is None:
             self._stop_asked_at = now
             self._notifier.stopping()
@@ -254,38 +256,28 @@ class Service:
                 grace = self._settings.queue.stop_grace_seconds
                 logger.info("stopping; job {} has {:.0f} s to finish", job.id, grace)
 
-    def _reload(self) -> None:
-        """Read the config again; a bad one changes nothing but the status."""
+    def _write_state(self, now: float) -> None:
+        state = describe_state(self._roots, self._reconciler, self._dispatcher, self._supervisor, self._config, now)
         try:
-            settings = load_settings(self._settings.config_path)
-        except ConfigError as error:
-            self._config_trouble = f"the new config is wrong, the old one stays in force: {error}"
-            logger.error("{}", self._config_trouble)
-            return
-        fixed = ("state_dir", "station_id")
-        changed = [name for name in fixed if getattr(settings, name) != getattr(self._settings, name)]
-        if changed:
-            self._config_trouble = f"{' and '.join(changed)} changed; that needs a restart. The old config stays."
-            logger.error("{}", self._config_trouble)
-            return
-        self._pending = settings
-        self._config_trouble = ""
+            logger.info("state written: {}", write_state(state, self._settings.state_dir))
+        except OSError as error:
+            logger.error("{}: the state cannot be written: {}", self._settings.state_dir, error.strerror)
 
-    def _apply(self, settings: Settings) -> None:
+    def _apply_news(self) -> None:
         """Swap in a new configuration between two jobs; the worker is kept if nothing it loaded has changed."""
-        before = self._settings
-        try:
-            roots = open_roots(settings)
-        except (ConfigError, StationBusyError) as error:
-            self._config_trouble = f"the new config cannot be used, the old one stays in force: {error}"
-            logger.error("{}", self._config_trouble)
+        news = self._config.take()
+        if news is None:
             return
+        settings, roots = news
+        before = self._settings
         self._watcher.stop()
-        if (_worker_setup(settings), settings.queue) != (_worker_setup(before), before.queue):
+        if (worker_setup(settings), settings.queue) != (worker_setup(before), before.queue):
             self._supervisor.stop()
             self._supervisor = self._make_supervisor(settings)
+        if settings.log != before.log:
+            _change_log(settings, before)
         self._build(settings, roots)
-        logger.info("config read again")
+        logger.info("config read again; it holds from the next job on")
 
     def _exit_code(self) -> int | None:
         """Return the exit code if it is time to end, else None."""
@@ -326,26 +318,25 @@ class Service:
             seconds = min(seconds, LONGEST_WAIT_SECONDS / 5)
         wait([self._inbox.fileno(), *self._supervisor.wait_handles()], seconds)
 
-    def _troubles(self) -> tuple[str, ...]:
-        found = [f"root {name}: {reason}" for name, reason in sorted(self._reconciler.away.items())]
-        if self._config_trouble:
-            found.append(self._config_trouble)
+    def _troubles(self) -> tuple[Trouble, ...]:
+        found = [
+            Trouble(f"root {name}: {reason}", NoticeKind.FOLDER_AWAY)
+            for name, reason in sorted(self._reconciler.away.items())
+        ]
+        if self._config.trouble:
+            found.append(Trouble(self._config.trouble))
         if self._dispatcher.pause_reason:
-            found.append(f"paused: {self._dispatcher.pause_reason}")
+            found.append(Trouble(f"paused: {self._dispatcher.pause_reason}", NoticeKind.DISK_FULL))
         if self._dispatcher.start_trouble is not None:
-            found.append(f"the worker cannot start: {self._dispatcher.start_trouble.reason}")
+            reason = f"the worker cannot start: {self._dispatcher.start_trouble.reason}"
+            found.append(Trouble(reason, NoticeKind.WORKER_DOWN))
         return tuple(found)
 
 
-def _policy(settings: Settings) -> RetryPolicy:
-    queue = settings.queue
-    return RetryPolicy(queue.max_attempts, queue.max_interrupts, queue.retry_seconds, queue.retry_max_seconds)
-
-
-def _worker_setup(settings: Settings) -> WorkerSetup:
-    return WorkerSetup(
-        device=settings.device_options(),
-        inpaint=settings.restore_options().inpaint,
-        stall_seconds=settings.queue.stall_seconds,
-        log_level=settings.log.level,
-    )
+def _change_log(settings: Settings, before: Settings) -> None:
+    """Log as the new config says; if that file cannot be written, as before."""
+    try:
+        set_up_log(settings.log)
+    except OSError as error:
+        set_up_log(before.log)
+        logger.error("{}: cannot be written ({}); the log goes where it went before", settings.log.file, error.strerror)

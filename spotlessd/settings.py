@@ -17,40 +17,53 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import Field, PrivateAttr
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from spotless_core.options import DeviceOptions, FilmFormat, RestoreOptions
 from spotlessd.errors import ConfigError, DaemonError
+from spotlessd.folder_overlap import find_overlaps, lies_in_by_name
 from spotlessd.packaged import packaged_file
+from spotlessd.settings_check import merged, validate
 from spotlessd.settings_problems import (
     ENV_PREFIX,
     NAME_PATTERN,
     ConfigSource,
+    Placed,
     dotted,
     unknown_environment,
     unknown_key,
-    word_problems,
+    word_rules,
 )
+from spotlessd.settings_roots import RootSettings
 from spotlessd.settings_sections import (
     DetectSettings,
     DeviceSettings,
     DiskSettings,
+    HealthSettings,
     InpaintSettings,
     LogSettings,
     MaskSettings,
+    NotifySettings,
     Number,
     OutputSettings,
     QueueSettings,
-    RootSettings,
     WatchSettings,
 )
+from spotlessd.toml_locate import KeyPath
 
 CONFIG_NAME = "spotlessd.toml"
 CONFIG_VARIABLE = "SPOTLESSD_CONFIG"
 SYNTAX_PLACE = re.compile(r"\s*\(at line (?P<line>\d+), column \d+\)|\s*\(at end of document\)")
 NO_PIXELS = ("max_megapixels", "preview_long_side_px", "mask_format", "allow_reencode", "allow_transcode")
 """Options that change no pixel of a scan that came through without them."""
+SPOOL_NAME = "spool"
 SYSTEM_CONFIG = Path("/etc/spotlessd/spotlessd.toml")
 
 
@@ -79,6 +92,8 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     disk: DiskSettings = DiskSettings()
     output: OutputSettings = OutputSettings()
+    health: HealthSettings = HealthSettings()
+    notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
     _config_path: Path = PrivateAttr(default=Path())
 
@@ -96,16 +111,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file; there are no other sources."""
-        return env_settings, init_settings
+        """`load_settings` puts the environment over the file; nothing else is read behind its back."""
+        return (init_settings,)
 
-    def restore_options(self) -> RestoreOptions:
-        """Return what one restoration depends on."""
+    def restore_options(self, root: RootSettings | None = None) -> RestoreOptions:
+        """Return what one restoration depends on: of the station, or of a root with its profile."""
+        mask = self.mask if root is None else root.mask.over(self.mask)
+        inpaint = self.inpaint if root is None else root.inpaint.over(self.inpaint)
+        own_format = None if root is None else root.film_format
         return RestoreOptions(
             detect=self.detect.options(),
-            mask=self.mask.options(),
-            inpaint=self.inpaint.options(),
-            film_format=self.film_format,
+            mask=mask.options(),
+            inpaint=inpaint.options(),
+            film_format=own_format or self.film_format,
             max_megapixels=self.max_megapixels,
             preview_long_side_px=self.output.preview_long_side_px,
             allow_reencode=self.output.allow_reencode,
@@ -117,13 +135,18 @@ class Settings(BaseSettings):
         """Return where the networks run."""
         return self.device.options()
 
-    def recipe(self) -> str:
+    @property
+    def spool_dir(self) -> Path:
+        """Where scans of network folders are copied before they are read."""
+        return self.watch.spool_dir or self.state_dir / SPOOL_NAME
+
+    def recipe(self, root: RootSettings | None = None) -> str:
         """Return 12 hex digits over everything that changes pixels: the options and the shipped weights.
 
         Left out: where big-lama lies (a moved file changes nothing), limits, preview, mask format, which scans are
         refused, device, logs and queue.
         """
-        options = asdict(self.restore_options())
+        options = asdict(self.restore_options(root))
         for name in NO_PIXELS:
             del options[name]
         del options["inpaint"]["max_hole_um"], options["inpaint"]["max_seconds"]
@@ -176,46 +199,57 @@ def load_settings(path: Path) -> Settings:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(_syntax_problem(path, text, str(error))) from error
-    source = ConfigSource(path, text, dict(os.environ))
-    settings = _parse(table, source)
-    problems = _root_problems(settings, source)
-    if problems:
-        raise ConfigError(*problems)
-    return _with_absolute_paths(settings, path)
+    return _parse(table, ConfigSource(path, text, dict(os.environ)))
 
 
 def _parse(table: Mapping[str, Any], source: ConfigSource) -> Settings:
-    """Build the settings from file and environment, or raise with all problems."""
+    """Build the settings from file and environment, or raise with all problems, in the order of the file."""
     # Unknown names at the top are taken out first: BaseSettings reads keyword arguments such as `_env_file` itself.
     known = {name: value for name, value in table.items() if name in Settings.model_fields}
-    problems = [unknown_key(Settings, source, (name,)) for name in table if name not in known]
-    from_environment = unknown_environment(Settings, source.environ)
+    problems = [(source.order((name,)), unknown_key(Settings, source, (name,))) for name in table if name not in known]
+    last = len(source.text)
     try:
-        settings = Settings(**known)
-    except ValidationError as error:
-        problems += word_problems(error, Settings, source)
+        known = merged(known, EnvSettingsSource(Settings)())
     except SettingsError as error:
-        problems.append(f"environment: {error}; JSON expected, as in {ENV_PREFIX}WATCH__EXTENSIONS='[\".tif\"]'.")
-    if problems or from_environment:
-        raise ConfigError(*problems, *from_environment)
-    settings._config_path = source.path
+        problems.append(
+            (last, f"environment: {error}; JSON expected, as in {ENV_PREFIX}WATCH__EXTENSIONS='[\".tif\"]'.")
+        )
+    settings, found = validate(Settings, known, source)
+    problems += found
+    if settings is not None:
+        settings._config_path = source.path
+        settings = _with_absolute_paths(settings, source.path)
+        problems += _root_problems(settings, source)
+    problems += [(last, problem) for problem in unknown_environment(Settings, source.environ)]
+    if problems or settings is None:
+        raise ConfigError(*(line for _, line in sorted(problems, key=lambda problem: problem[0])))
     return settings
 
 
-def _root_problems(settings: Settings, source: ConfigSource) -> list[str]:
-    """Return what is wrong between the roots; whether folders contain each other is checked when they are opened."""
-    problems = []
-    for key in ("name", "input"):
-        seen: dict[str, int] = {}
-        for index, root in enumerate(settings.roots):
-            value = str(getattr(root, key))
-            if value in seen:
-                place: tuple[str | int, ...] = ("roots", index, key)
-                problems.append(
-                    f"{source.place(place)}: {dotted(place)}: {value!r} came; it is taken by roots[{seen[value]}]; "
-                    f"every root needs its own."
-                )
-            seen.setdefault(value, index)
+def _root_problems(settings: Settings, source: ConfigSource) -> list[Placed]:
+    """Return what is wrong with the roots together and with their profiles.
+
+    Folders are compared by name; those that reach each other through links are found when they are opened.
+    """
+    problems: list[Placed] = []
+
+    def blame(place: KeyPath, text: str) -> None:
+        problems.append((source.order(place), f"{source.place(place)}: {dotted(place)}: {text}"))
+
+    seen: dict[str, int] = {}
+    for index, root in enumerate(settings.roots):
+        if root.name in seen:
+            taken = seen[root.name]
+            blame(("roots", index, "name"), f"{root.name!r} came; it is taken by roots[{taken}]; give another.")
+        seen.setdefault(root.name, index)
+    folders = [(root.input, root.output) for root in settings.roots]
+    for overlap in find_overlaps(folders, lies_in_by_name):
+        blame(("roots", overlap.root, overlap.key), overlap.sentence)
+    for index, root in enumerate(settings.roots):
+        problems += word_rules(root.broken_rules(settings.mask, settings.inpaint), source, ("roots", index))
+        for place, own in ((("state_dir",), settings.state_dir), (("watch", "spool_dir"), settings.watch.spool_dir)):
+            if own is not None and lies_in_by_name(own, root.input):
+                blame(place, f"{own} lies in input {root.input}; nothing but the marker is ever written there.")
     return problems
 
 
@@ -235,6 +269,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
     return settings.model_copy(
         update={
             "state_dir": absolute(settings.state_dir),
+            "watch": settings.watch.model_copy(update={"spool_dir": optional(settings.watch.spool_dir)}),
             "roots": roots,
             "inpaint": settings.inpaint.model_copy(update={"big_lama_path": optional(settings.inpaint.big_lama_path)}),
             "log": settings.log.model_copy(update={"file": optional(settings.log.file)}),
@@ -245,7 +280,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
 def _syntax_problem(path: Path, text: str, message: str) -> str:
     """Turn tomllib's "… (at line 3, column 7)" into file:line."""
     found = SYNTAX_PLACE.search(message)
-    line = int(found["line"]) if found else len(text.splitlines())
+    line = int(found["line"]) if found and found["line"] else max(len(text.splitlines()), 1)
     return f"{path}:{line}: not TOML: {SYNTAX_PLACE.sub('', message)}."
 
 

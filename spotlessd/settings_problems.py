@@ -6,7 +6,7 @@ expected; did you mean X?`; a value that came from the environment is named by i
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +21,9 @@ OTHER_VARIABLES = frozenset({"SPOTLESSD_CONFIG", "SPOTLESSD_CRASH_AT"})
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SUFFIX_PATTERN = r"^\.[A-Za-z0-9]+$"
 ENDING_PATTERN = r"^[_.-][A-Za-z0-9_.-]+$"
+WEB_PATTERN = r"^(https?://.+)?$"
 PATTERN_WORDS = {
+    WEB_PATTERN: "an address with http:// or https://, or nothing",
     ENDING_PATTERN: "the end of a name without its suffix, with the '_', '-' or '.' that sets it off, as in _ir",
     NAME_PATTERN: "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
     SUFFIX_PATTERN: "a suffix with its dot, as in .tif",
@@ -29,6 +31,9 @@ PATTERN_WORDS = {
 SHOWN_CHARACTERS = 60
 CORE_RULE = re.compile(r"^(?P<key>[a-z_]+\.[a-z_]+) = (?P<rest>.*)$", re.DOTALL)
 QUOTED = re.compile(r"'([^']*)'")
+
+Placed = tuple[int, str]
+"""A problem and the number that sorts it into the order of the file."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class ConfigSource:
             return f"environment {variable}"
         line = line_of(self.text, key)
         return str(self.path) if line is None else f"{self.path}:{line}"
+
+    def order(self, key: KeyPath) -> int:
+        """Return what sorts `key` by its line; what came from the environment goes last."""
+        if self.variable(key) is not None:
+            return len(self.text)
+        return line_of(self.text, key) or 0
 
     def is_own_variable(self, key: KeyPath) -> bool:
         """Whether a variable of its own, not one of a whole table, gave `key`."""
@@ -93,9 +104,9 @@ def unknown_key(model: type[BaseModel], source: ConfigSource, key: KeyPath) -> s
     return f"{source.place(key)}: {dotted(key)}: unknown key{hint}"
 
 
-def word_problems(error: ValidationError, model: type[BaseModel], source: ConfigSource) -> list[str]:
-    """Return one line for each of pydantic's errors, in the order of the file."""
-    problems: list[tuple[int, str]] = []
+def word_problems(error: ValidationError, model: type[BaseModel], source: ConfigSource) -> list[Placed]:
+    """Return one line for each of pydantic's errors, with its place in the file."""
+    problems: list[Placed] = []
     details = error.errors(include_url=False)
     for detail in details:
         key = detail["loc"]
@@ -105,16 +116,24 @@ def word_problems(error: ValidationError, model: type[BaseModel], source: Config
             continue  # the list is short because its members were refused, each with its own line
         if detail["type"] == "extra_forbidden":
             if not source.is_own_variable(key):  # else unknown_environment reports it
-                problems.append((_order(source, key), unknown_key(model, source, key)))
+                problems.append((source.order(key), unknown_key(model, source, key)))
         elif detail["type"] == "value_error" and CORE_RULE.match(str(detail["ctx"]["error"])):
-            for line in str(detail["ctx"]["error"]).splitlines():
-                rule = CORE_RULE.match(line)
-                if rule is not None:
-                    inner: KeyPath = tuple(rule["key"].split("."))
-                    problems.append((_order(source, inner), f"{source.place(inner)}: {rule['key']}: {rule['rest']}"))
+            problems += word_rules(str(detail["ctx"]["error"]).splitlines(), source, key[:-1])
         else:
-            problems.append((_order(source, key), f"{source.place(key)}: {dotted(key)}: {_expectation(dict(detail))}"))
-    return [line for _, line in sorted(problems, key=lambda problem: problem[0])]
+            expectation = _expectation(dict(detail))
+            problems.append((source.order(key), f"{source.place(key)}: {dotted(key)}: {expectation}"))
+    return problems
+
+
+def word_rules(sentences: Iterable[str], source: ConfigSource, table: KeyPath = ()) -> list[Placed]:
+    """Place the core's sentences `section.key = value; expectation` in the file, below `table`."""
+    problems: list[Placed] = []
+    for sentence in sentences:
+        rule = CORE_RULE.match(sentence)
+        if rule is not None:
+            key: KeyPath = (*table, *rule["key"].split("."))
+            problems.append((source.order(key), f"{source.place(key)}: {dotted(key)}: {rule['rest']}"))
+    return problems
 
 
 def dotted(key: KeyPath) -> str:
@@ -148,10 +167,3 @@ def _shown(value: object) -> str:
 def _did_you_mean(name: str, known: set[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _order(source: ConfigSource, key: KeyPath) -> int:
-    """Sort by line; what came from the environment goes last."""
-    if source.variable(key) is not None:
-        return len(source.text)
-    return line_of(source.text, key) or 0

@@ -5,6 +5,7 @@ tables builds the core's options, and a rule broken there is a problem of the co
 """
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -22,11 +23,24 @@ from spotless_core.options import (
     RestoreOptions,
     Sensitivity,
 )
-from spotlessd.settings_problems import ENDING_PATTERN, NAME_PATTERN, SUFFIX_PATTERN
+from spotlessd.settings_problems import ENDING_PATTERN, SUFFIX_PATTERN, WEB_PATTERN
 
 _DETECT, _MASK, _INPAINT, _DEVICE = DetectOptions(), MaskOptions(), InpaintOptions(), DeviceOptions()
 _RESTORE = RestoreOptions()
 """The core's defaults are the only ones."""
+
+
+class NoticeKind(StrEnum):
+    """What a person may want to be told of. DISK_FULL: a result, a spool copy or the ledger cannot be written."""
+
+    QUARANTINED = "quarantined"
+    HELD = "held"
+    QUEUE_EMPTY = "queue_empty"
+    DISK_FULL = "disk_full"
+    WORKER_DOWN = "worker_down"
+    FOLDER_AWAY = "folder_away"
+
+
 EXTENSIONS = (".tif", ".tiff", ".dng", ".png", ".jpg", ".jpeg", ".bmp", ".pnm", ".pgm", ".ppm", ".pam")
 
 
@@ -57,14 +71,6 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class RootSettings(Section):
-    """One watched folder and where its results go. `name` names it in commands and in the ledger."""
-
-    name: Annotated[str, Field(pattern=NAME_PATTERN)] = "scans"
-    input: Path
-    output: Path
-
-
 class WatchSettings(Section):
     """How new scans are found and when they count as complete."""
 
@@ -79,6 +85,8 @@ class WatchSettings(Section):
     infrared_endings: tuple[Ending, ...] = ("_ir", "-ir")
     sidecar_seconds: Seconds = 600
     companions: tuple[Suffix, ...] = (".xmp",)
+    spool: Literal["auto", "always", "never"] = "auto"
+    spool_dir: OptionalPath = None
 
     @model_validator(mode="after")
     def _a_companion_is_no_scan(self) -> Self:
@@ -167,6 +175,7 @@ class QueueSettings(Section):
     retry_max_seconds: Seconds = 1800
     stop_grace_seconds: Annotated[Number, Field(ge=0, le=86400)] = 120
     stall_seconds: Seconds = 300
+    seconds_per_megapixel: Annotated[Number, Field(ge=0, le=86400)] = 60
     recycle_jobs: Annotated[Whole, Field(ge=0)] = 500
     max_worker_mb: Annotated[Whole, Field(ge=0)] = 0
 
@@ -190,6 +199,22 @@ class OutputSettings(Section):
     keep_timestamp: bool = False
 
 
+class HealthSettings(Section):
+    """Where monitors ask, on this machine only; 0 = nowhere."""
+
+    port: Annotated[Whole, Field(ge=0, le=65535)] = 0
+
+
+class NotifySettings(Section):
+    """Who is told when something happens: a command, a URL, or both."""
+
+    command: tuple[str, ...] = ()
+    webhook: Annotated[str, Field(pattern=WEB_PATTERN)] = ""
+    events: tuple[NoticeKind, ...] = tuple(NoticeKind)
+    timeout_seconds: Annotated[Number, Field(gt=0, le=600)] = 30
+    interval_seconds: Annotated[Number, Field(ge=0, le=86400)] = 300
+
+
 class LogSettings(Section):
     """Where the log goes."""
 
@@ -204,13 +229,13 @@ OptionsKind = type[DetectOptions] | type[MaskOptions] | type[InpaintOptions]
 
 def _checked(section: SectionKind, kind: OptionsKind) -> SectionKind:
     """Apply the core's rules; every broken one is reported."""
-    problems = _broken_rules(section.model_dump(), kind)
+    problems = broken_rules(section.model_dump(), kind)
     if problems:
         raise ValueError("\n".join(problems))
     return section
 
 
-def _broken_rules(values: dict[str, Any], kind: OptionsKind) -> list[str]:
+def broken_rules(values: dict[str, Any], kind: OptionsKind) -> list[str]:
     """Return the core's sentence for every broken rule.
 
     The core stops at the first, so each blamed key is put right and it is asked again.

@@ -21,6 +21,7 @@ LATE_LOOK_SECONDS = 1.0
 NEW = "new: waiting until it stays unchanged"
 GROWING = "still growing or being changed"
 ZERO_TAIL = "its end is all zero bytes; a copy may be filling it: waiting twice as long"
+LONG_ZERO_TAIL = "much of its end is zero bytes, as in a copy that is still being filled"
 
 Key = tuple[str, str]
 Shape = tuple[int, int, int]
@@ -116,11 +117,14 @@ class Settler:
         if file is not None:
             self._pause(file, reason, now)
 
-    def report_zero_tail(self, candidate: Candidate, now: float) -> bool:
+    def report_zero_tail(self, candidate: Candidate, now: float, *, is_long: bool = False) -> bool:
         """A settled file ends in zero bytes, as a copy that set the length first. Return whether it waits.
 
-        It waits once, for twice its settle time; False when it did that already.
+        It waits once, for twice its settle time; False when it did that already. If much of its end is zero
+        (`is_long`), it waits as one that ends too early: False after `incomplete_seconds` without a change.
         """
+        if is_long:
+            return self.report_incomplete(candidate, LONG_ZERO_TAIL, now)
         file = self._take_back(candidate)
         if file is None:
             return True
@@ -182,6 +186,11 @@ class Settler:
         key = (candidate.root, candidate.rel)
         file = self._handed_over.get(key) or self._unsettled.get(key)
         return file is not None and _shape(file.candidate) == _shape(candidate) and not self.is_unfinished(*key)
+
+    def reason(self, root: str, rel: str) -> str:
+        """Return why a file waits, or waited before it was handed over; "" if it is not known."""
+        file = self._unsettled.get((root, rel)) or self._handed_over.get((root, rel))
+        return "" if file is None else file.reason
 
     def waiting(self) -> list[Waiting]:
         """Return every file that is not taken yet, by root and path."""

@@ -1,7 +1,8 @@
 """What the operating system asks of the daemon, turned into flags and one wake-up for the main loop.
 
-SIGTERM and SIGINT: stop; twice: stop at once. SIGHUP: read the config again. SIGUSR1: look at the folders. The handlers
-only set flags; `wake` may also be called from other threads. SIGIO is ignored: a lease on a file can raise it.
+SIGTERM and SIGINT: stop; twice: stop at once. SIGHUP: read the config again. SIGUSR1: look at the folders. SIGUSR2:
+write the state into the log. The handlers only set flags; `wake` may also be called from other threads. SIGIO is
+ignored: a lease on a file can raise it.
 """
 
 import os
@@ -20,6 +21,7 @@ class Inbox:
         self.stops = 0
         self.is_reload_asked = False
         self.is_look_asked = False
+        self.is_state_asked = False
         self._previous: dict[int, object] = {}
 
     def fileno(self) -> int:
@@ -47,7 +49,7 @@ class Inbox:
         self.wake()
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             self._previous[number] = signal.signal(number, self._on_signal)
         self._previous[signal.SIGIO] = signal.signal(signal.SIGIO, signal.SIG_IGN)
         return self
@@ -63,6 +65,8 @@ class Inbox:
             self.stops += 1
         elif number == signal.SIGHUP:
             self.is_reload_asked = True
+        elif number == signal.SIGUSR2:
+            self.is_state_asked = True
         else:
             self.is_look_asked = True
         self.wake()

@@ -1,4 +1,7 @@
-"""What is looked at before a job starts and again before its result is published: the file, and room on the disk."""
+"""What is looked at before a job starts: the file (again before its result is published), room on disk and in memory.
+
+Memory and time follow from the frame's size, which is read from its header.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,16 @@ from spotlessd.roots import Root
 DISK_FACTOR = 3
 """Free space wanted, in input sizes: the restored file, its mask and preview, and room to spare."""
 
+LOADED_MB = 1000.0
+MB_PER_MEGAPIXEL = 5.0
+"""What the worker takes at its peak, networks included: measured up to 400 megapixels (tests/benchmarks)."""
+MEMORY_PATIENCE_SECONDS = 600.0
+"""How long a frame waits for memory that is not free, before it is tried all the same, within the worker's limit."""
+DEADLINE_BASE_SECONDS = 300.0
+"""What any frame may take on top of its share by size: reading it from a slow share, a device that wakes up."""
+BYTES_PER_PIXEL = 1.0
+"""Of a file whose header cannot be read here; below what nearly any scan has, so its size is guessed too large."""
+
 
 def difference(root: Root, job: Job) -> tuple[JobState, str] | None:
     """Return why a job's file is not the one that was queued, with the state that leads to; None if it is.
@@ -18,7 +31,7 @@ def difference(root: Root, job: Job) -> tuple[JobState, str] | None:
     """
     path = root.input / job.identity.rel
     try:
-        now = path.stat()
+        now = path.lstat()  # a link that took the file's place is another file
     except (FileNotFoundError, NotADirectoryError):
         return JobState.GONE, f"{path.name}: the file is not there any more."
     except OSError as error:
@@ -43,3 +56,50 @@ def check_room(output: Path, job: Job, reserve_bytes: int, free_bytes: Callable[
         raise PublishError(
             f"disk: {free / 1e6:.0f} MB free at {output}, {wanted / 1e6:.0f} MB wanted. Free some space."
         )
+
+
+def megapixels_of(path: Path, measure: Callable[[Path], tuple[int, int]]) -> float:
+    """Return a scan's size in megapixels; `measure` returns (width, height) from a header, or raises."""
+    try:
+        width, height = measure(path)
+    except Exception:  # noqa: BLE001 - whatever is wrong with the header is for the worker to say
+        try:
+            return path.stat().st_size / BYTES_PER_PIXEL / 1e6
+        except OSError:
+            return 0.0
+    return width * height / 1e6
+
+
+def deadline_seconds(megapixels: float, seconds_per_megapixel: float) -> float:
+    """Return how long a frame may be worked on; 0.0 = no limit, as with `seconds_per_megapixel` 0."""
+    return DEADLINE_BASE_SECONDS + megapixels * seconds_per_megapixel if seconds_per_megapixel else 0.0
+
+
+def lacking_memory(megapixels: float, free_mb: float, held_mb: float, limit_mb: float) -> str:
+    """Return why a frame has too little memory now, "" if it has enough. `held_mb`: what the idle worker has already.
+
+    A frame is never asked to find more than the worker may take at most (`limit_mb`), or it would wait for ever.
+    """
+    wanted = min(LOADED_MB + MB_PER_MEGAPIXEL * megapixels, limit_mb) - held_mb
+    if free_mb >= wanted:
+        return ""
+    return (
+        f"waits for memory: {free_mb:.0f} MB free, {wanted:.0f} MB wanted for {megapixels:.0f} megapixels. "
+        "Close other programs, or scan in smaller frames."
+    )
+
+
+class MemoryGate:
+    """Puts off frames that need more memory than is free now, each for `MEMORY_PATIENCE_SECONDS` at most."""
+
+    def __init__(self, free_mb: Callable[[], float]) -> None:
+        self._free_mb = free_mb
+        self._short_since: dict[int, float] = {}
+
+    def shortage(self, job_id: int, megapixels: float, held_mb: float, limit_mb: float, now: float) -> str:
+        """Return why this job has to wait, "" if it may start. `now`: monotonic; the rest as `lacking_memory`."""
+        reason = lacking_memory(megapixels, self._free_mb(), held_mb, limit_mb)
+        if reason and now - self._short_since.setdefault(job_id, now) < MEMORY_PATIENCE_SECONDS:
+            return reason
+        self._short_since.pop(job_id, None)
+        return ""

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from spotlessd.durable import make_folder
 from spotlessd.errors import StationBusyError
 
 PATIENCE_SECONDS = 1.0
@@ -22,7 +23,7 @@ class StationLock:
             StationBusyError: another daemon holds it, or the state folder cannot be written.
         """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StationBusyError(f"{path}: cannot be opened ({error.strerror}). Is the state folder ours?") from error

@@ -7,14 +7,15 @@ with the process. Nothing here changes a job.
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from spotlessd.board import Board, WaitingFile
 from spotlessd.database import Database
-from spotlessd.job import JobState
+from spotlessd.job import Job, JobState
 from spotlessd.ledger import Ledger
+from spotlessd.ledger_figures import LedgerFigures, QueueFigures, Rate
 
 LEDGER_NAME = "ledger.sqlite3"
 LOCK_NAME = "lock"
@@ -24,6 +25,9 @@ BY_A_PERSON = "by a person"
 STOPPING = "stopping"
 SILENT_SECONDS = 60.0
 """A running daemon whose snapshot is older than this is stuck."""
+QUEUE_SHOWN = 5
+"""So many of the queued jobs are told one by one."""
+NO_QUEUE = QueueFigures(0, 0)
 EXIT_OK = 0
 EXIT_QUARANTINED = 1
 EXIT_NOT_RUNNING = 2
@@ -48,7 +52,8 @@ class JobInHand:
 class Snapshot:
     """The daemon at one moment. Times are seconds since the epoch, memory is resident MB.
 
-    `paused`: why no job is started, "" if they are. `degraded`: what is wrong, a sentence each.
+    `paused`: why no job is started, "" if they are. `degraded`: what is wrong, a sentence each. `last_look`: when all
+    folders were last looked at, 0 if not yet. `overflows`: how often the kernel lost events.
     """
 
     version: str
@@ -66,6 +71,9 @@ class Snapshot:
     job: JobInHand | None
     paused: str
     degraded: tuple[str, ...] = field(default_factory=tuple)
+    last_look: float = 0.0
+    overflows: int = 0
+    config_ok: bool = True
 
     def to_json(self) -> str:
         """Return it as the notice board keeps it."""
@@ -73,8 +81,9 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, text: str) -> "Snapshot":
-        """Return what `to_json` wrote."""
-        values = json.loads(text)
+        """Return what `to_json` wrote; what another version wrote beside is left out."""
+        names = {each.name for each in fields(cls)}
+        values = {name: value for name, value in json.loads(text).items() if name in names}
         job = values.pop("job")
         models, degraded = tuple(values.pop("models")), tuple(values.pop("degraded"))
         return cls(**values, job=None if job is None else JobInHand(**job), models=models, degraded=degraded)
@@ -103,7 +112,10 @@ def read_pause(board: Board, now: float) -> Pause | None:
 
 @dataclass(frozen=True, slots=True)
 class StationStatus:
-    """Everything `spotlessd status` shows."""
+    """Everything `spotlessd status` shows. `at`: when it was read, seconds since the epoch.
+
+    `requests`: what people asked for and no daemon has read yet. `rate`: None before the first job.
+    """
 
     is_running: bool
     snapshot: Snapshot | None
@@ -112,6 +124,11 @@ class StationStatus:
     oldest_queued_seconds: float | None
     paused: str
     degraded: tuple[str, ...]
+    at: float = 0.0
+    requests: tuple[str, ...] = ()
+    rate: Rate | None = None
+    queue: QueueFigures = NO_QUEUE
+    pause: Pause | None = None
 
     @property
     def health(self) -> Health:
@@ -133,6 +150,18 @@ class StationStatus:
         }
         return codes[self.health]
 
+    @property
+    def eta_seconds(self) -> float | None:
+        """Return how long the queue and the job in hand should take; None where nothing tells or nothing runs."""
+        if self.rate is None or not self.is_running or self.paused:
+            return None
+        seconds = self.rate.seconds_for(self.queue.size)
+        job = None if self.snapshot is None else self.snapshot.job
+        if job is not None:
+            seconds += max(self.rate.seconds_per_job - (self.at - job.since), 0.0)
+        waits = (queued.not_before - self.at + self.rate.seconds_per_job for queued in self.queue.first)
+        return max(seconds, *waits, 0.0)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         snapshot = self.snapshot if self.is_running else None
@@ -143,6 +172,11 @@ class StationStatus:
             "degraded": list(self.degraded),
             "counts": {str(state): number for state, number in self.counts.items()},
             "oldest_queued_seconds": self.oldest_queued_seconds,
+            "eta_seconds": self.eta_seconds,
+            "seconds_per_job": None if self.rate is None else round(self.rate.seconds_per_job, 3),
+            "pause_until": None if self.pause is None else self.pause.until,
+            "next": [_queued(job) for job in self.queue.first],
+            "requests": list(self.requests),
             "waiting": [asdict(file) for file in self.waiting],
             "daemon": None if snapshot is None else asdict(snapshot),
         }
@@ -157,9 +191,9 @@ def read_status(state_dir: Path, now: float) -> StationStatus:
     is_running = is_locked(state_dir)
     path = state_dir / LEDGER_NAME
     if not path.exists():
-        return StationStatus(is_running, None, dict.fromkeys(JobState, 0), (), None, "", ())
+        return StationStatus(is_running, None, dict.fromkeys(JobState, 0), (), None, "", (), now)
     with Database.open(path) as database:
-        ledger, board = Ledger(database), Board(database)
+        ledger, board, figures = Ledger(database), Board(database), LedgerFigures(database)
         text = board.noted(SNAPSHOT_KEY)
         snapshot = None if text is None else Snapshot.from_json(text)
         pause = read_pause(board, now)
@@ -178,7 +212,23 @@ def read_status(state_dir: Path, now: float) -> StationStatus:
             oldest_queued_seconds=None if oldest is None else max(now - oldest, 0.0),
             paused=paused,
             degraded=degraded,
+            at=now,
+            requests=tuple(command.name for command in board.open_commands()),
+            rate=figures.rate(),
+            queue=figures.queue(QUEUE_SHOWN),
+            pause=pause,
         )
+
+
+def _queued(job: Job) -> dict[str, Any]:
+    identity = job.identity
+    return {
+        "id": job.id,
+        "root": identity.root,
+        "file": identity.rel,
+        "not_before": job.not_before,
+        "reason": job.reason,
+    }
 
 
 def is_locked(state_dir: Path) -> bool:

@@ -17,7 +17,14 @@ from multiprocessing.context import SpawnProcess
 import psutil
 from loguru import logger
 
-from spotlessd.errors import WorkerDiedError, WorkerError, WorkerStalledError, WorkerStartError, WorkerTooLargeError
+from spotlessd.errors import (
+    WorkerDiedError,
+    WorkerError,
+    WorkerLateError,
+    WorkerStalledError,
+    WorkerStartError,
+    WorkerTooLargeError,
+)
 from spotlessd.messages import Failed, Farewell, Finished, Heartbeat, Ready, StartFailed, WorkerSetup, WorkOrder
 from spotlessd.worker import Loader, run_worker
 
@@ -86,10 +93,11 @@ class Supervisor:
         self._connection: Connection | None = None
         self._order: WorkOrder | None = None
         self._moved = 0.0
+        self._handed_over = 0.0
         self._bad_ends = 0
         self._start_after = 0.0
         self._jobs_done = 0
-        self._max_memory_mb = limits.max_memory_mb or MEMORY_FRACTION * psutil.virtual_memory().total / 1e6
+        self.max_memory_mb = limits.max_memory_mb or MEMORY_FRACTION * psutil.virtual_memory().total / 1e6
         self._measured = 0.0
         self.state = WorkerState.DOWN
         self.ready: Ready | None = None
@@ -139,7 +147,7 @@ class Supervisor:
         """Hand an order to the idle child. A child that dies at this moment is reported by the next `poll`."""
         assert self.state is WorkerState.IDLE and self._connection is not None, self.state  # noqa: S101 - our own logic
         self._order = order
-        self._moved = now
+        self._moved = self._handed_over = now
         self.heartbeat = None
         self.state = WorkerState.BUSY
         try:
@@ -166,13 +174,23 @@ class Supervisor:
             events += self._lost(
                 now, WorkerStalledError(f"the worker made no progress for {idle:.0f} s{step} and was killed.")
             )
+        elif self._is_late(now):
+            assert self._order is not None  # noqa: S101 - our own logic
+            step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
+            events += self._lost(
+                now,
+                WorkerLateError(
+                    f"the worker was not done after {self._order.deadline_seconds:.0f} s{step} and was killed. "
+                    "If this machine is that slow, raise queue.seconds_per_megapixel."
+                ),
+            )
         elif self._is_too_large(now):
             step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
             events += self._lost(
                 now,
                 WorkerTooLargeError(
                     f"the worker took {self.memory_mb:.0f} MB of memory{step}, more than the "
-                    f"{self._max_memory_mb:.0f} MB it may, and was killed. "
+                    f"{self.max_memory_mb:.0f} MB it may, and was killed. "
                     "If the scan is meant to be that large, raise queue.max_worker_mb."
                 ),
             )
@@ -183,7 +201,7 @@ class Supervisor:
         if self.state is not WorkerState.IDLE:
             return False
         is_worn = 0 < self._limits.recycle_jobs <= self._jobs_done
-        is_large = self.memory_mb > self._max_memory_mb
+        is_large = self.memory_mb > self.max_memory_mb
         if not (is_worn or is_large):
             return False
         logger.debug("worker {} is replaced after {} jobs, {:.0f} MB", self.pid, self._jobs_done, self.memory_mb)
@@ -218,11 +236,11 @@ class Supervisor:
 
     def _take(self, message: object, now: float) -> Event | None:
         if isinstance(message, Ready):
-            if message.memory_mb > self._max_memory_mb:
+            if message.memory_mb > self.max_memory_mb:
                 # Every scan would be blamed for it, or the child replaced for ever.
                 reason = (
                     f"the worker takes {message.memory_mb:.0f} MB of memory before its first scan; at most "
-                    f"{self._max_memory_mb:.0f} MB allowed. Raise queue.max_worker_mb."
+                    f"{self.max_memory_mb:.0f} MB allowed. Raise queue.max_worker_mb."
                 )
                 return self._start_failed(StartTrouble(reason, WorkerStartError.exit_code), now)
             self.state = WorkerState.IDLE
@@ -254,13 +272,19 @@ class Supervisor:
             return now - self._moved > self._limits.stall_seconds
         return self.state is WorkerState.STARTING and now - self._moved > START_SECONDS
 
+    def _is_late(self, now: float) -> bool:
+        """Whether the order took longer than its frame may, although it moves: a loop without end moves too."""
+        if self.state is not WorkerState.BUSY or self._order is None:
+            return False
+        return 0 < self._order.deadline_seconds < now - self._handed_over
+
     def _is_too_large(self, now: float) -> bool:
         """Measure a busy child. What it says itself may come too late, or not at all from within a decoder."""
         if self.state is not WorkerState.BUSY or now - self._measured < MEMORY_LOOK_SECONDS:
             return False
         self._measured = now
         self.memory_mb = _memory_mb(self.pid) or self.memory_mb
-        return self.memory_mb > self._max_memory_mb
+        return self.memory_mb > self.max_memory_mb
 
     def _start_failed(self, trouble: StartTrouble, now: float) -> StartTrouble:
         self.bad_starts += 1

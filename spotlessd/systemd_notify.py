@@ -7,26 +7,21 @@ means an abstract socket. A message that cannot be sent is dropped: the service 
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+
+ALIVE_SECONDS = 0.2
+"""Signs of life closer together are left out: thousands of them would fill systemd's socket and make us wait."""
 
 
 class SystemdNotifier:
-    """The link to systemd, read once from the environment; `is_active` is False when not started by systemd."""
+    """The link to systemd, read once from the environment. `clock`: monotonic seconds."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         environ = os.environ if environ is None else environ
         self._address = environ.get("NOTIFY_SOCKET", "")
-        self._watchdog_seconds = _watchdog_seconds(environ)
-
-    @property
-    def is_active(self) -> bool:
-        """Whether somebody listens."""
-        return bool(self._address)
-
-    @property
-    def watchdog_seconds(self) -> float | None:
-        """How often `alive` must be called: half of WatchdogSec, or None if no watchdog is set for this process."""
-        return None if self._watchdog_seconds is None else self._watchdog_seconds / 2
+        self._clock = clock
+        self._alive_at = -ALIVE_SECONDS
 
     def ready(self, status: str) -> None:
         """The service has started."""
@@ -37,12 +32,11 @@ class SystemdNotifier:
         self._send(f"STATUS={_one_line(text)}")
 
     def alive(self) -> None:
-        """The main loop goes round; systemd restarts the service when this stays away."""
-        self._send("WATCHDOG=1")
-
-    def extend_start(self, seconds: float) -> None:
-        """Starting takes longer: systemd waits `seconds` more."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+        """The main loop goes on; systemd restarts the service when this stays away. May be called very often."""
+        now = self._clock()
+        if now - self._alive_at >= ALIVE_SECONDS:
+            self._alive_at = now
+            self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
         """The service has begun to stop."""
@@ -55,17 +49,6 @@ class SystemdNotifier:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
             link.settimeout(1.0)
             link.sendto("\n".join(lines).encode(), address)
-
-
-def _watchdog_seconds(environ: Mapping[str, str]) -> float | None:
-    """Read WATCHDOG_USEC, unless WATCHDOG_PID says it is meant for another process."""
-    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return None
-    try:
-        microseconds = int(environ.get("WATCHDOG_USEC", ""))
-    except ValueError:
-        return None
-    return microseconds / 1e6 if microseconds > 0 else None
 
 
 def _one_line(text: str) -> str:

@@ -36,7 +36,10 @@ FolderId = tuple[int, int]
 
 
 class Watcher:
-    """Owns the observer thread. `on_change` is called from that thread, with the name of the root."""
+    """Owns the observer thread. `on_change` is called from that thread, with the name of the root.
+
+    `overflows`: how often the kernel's event queue was found to have overflowed.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._watches: dict[str, tuple[ObservedWatch, FolderId]] = {}
         self._overflow = _OverflowFlag()
+        self.overflows = 0
 
     def start(self) -> None:
         """Start watching. A root that is away is taken up by `tend` when it is back."""
@@ -65,6 +69,7 @@ class Watcher:
         """Repair what is broken. Returns whether events may have been lost, so that a full look is due."""
         is_rescan_needed = False
         if self._overflow.take():
+            self.overflows += 1
             logger.warning("the kernel's event queue overflowed; looking at every folder.")
             is_rescan_needed = True
         if self._is_broken():

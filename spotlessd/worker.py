@@ -6,13 +6,15 @@ message here, at the job boundary; what it says about a photo is decided by the 
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
@@ -20,10 +22,12 @@ from typing import Protocol
 import psutil
 from loguru import logger
 
-from spotless_core.errors import SpotlessError
+from spotless_core.errors import DeviceMemoryError, SpotlessError
+from spotless_core.options import DeviceChoice, InpaintMethod, InpaintOptions
 from spotless_core.receipt import FileFacts, Receipt
 from spotlessd.crash_points import crash_point
 from spotlessd.errors import DaemonError
+from spotlessd.job import EXIT_CANNOT_WRITE
 from spotlessd.messages import (
     Failed,
     Farewell,
@@ -35,6 +39,7 @@ from spotlessd.messages import (
     WorkerSetup,
     WorkOrder,
 )
+from spotlessd.spool import working_copy
 
 BEAT_SECONDS = 1.0
 """How often the child says that it lives; steps are reported at most this often between two beats."""
@@ -43,6 +48,9 @@ ORPHAN_POLL_SECONDS = 1.0
 OUT_OF_MEMORY_SCORE = "500"
 """The kernel kills the child before the parent and before most of the desktop (0 = ordinary, 1000 = first)."""
 PR_SET_PDEATHSIG = 1
+CPU = str(DeviceChoice.CPU)
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Whoever meets these errors, the scan is not to blame."""
 EXIT_ORPHAN = 75
 EXIT_SOFTWARE = 70
 
@@ -68,30 +76,41 @@ Loader = Callable[[WorkerSetup], Restorer]
 def load_pipeline(setup: WorkerSetup) -> Restorer:
     """Load the real networks. Imports torch, so it runs in the child only."""
     logger.disable("lama_cleaner")  # it logs every load through the same logger
-    from spotless_core.pipeline import OutputPaths, Tools, load_tools, restore_photo
+    from spotless_core.pipeline import OutputPaths, Tools, load_tool_sets, load_tools, restore_photo
 
     class PipelineRestorer:
-        """The core's pipeline with its tools kept loaded."""
+        """The core's pipeline with its tools kept loaded, one set for each way of filling that was announced."""
 
-        def __init__(self, tools: Tools) -> None:
-            self._tools = tools
-            self.device = tools.device
-            self.precision = tools.precision
-            self.models = tools.models
+        def __init__(self, sets: Sequence[Tools]) -> None:
+            self._sets = dict(zip(map(_filling, inpaints), sets, strict=True))
+            self.device = sets[0].device
+            self.precision = sets[0].precision
+            self.models = tuple(dict.fromkeys(model for tools in sets for model in tools.models))
 
         def restore(self, order: WorkOrder, on_step: OnStep) -> Receipt:
             """Restore one scan into the order's part files."""
+            tools = self._sets[_filling(order.options.inpaint)]
+            if order.is_on_cpu and tools.device != CPU:
+                # For this one scan only: two sets of networks would take the memory that the next one needs.
+                cpu = replace(setup.device, device=DeviceChoice.CPU)
+                tools = load_tools(cpu, order.options.inpaint, setup.models_folder)
             return restore_photo(
                 order.source,
                 OutputPaths(image=order.image, mask=order.mask, preview=order.preview),
-                self._tools,
+                tools,
                 order.options,
                 source_name=order.source_name,
                 given_mask=order.given_mask,
                 on_step=on_step,
             )
 
-    return PipelineRestorer(load_tools(setup.device, setup.inpaint, setup.models_folder))
+    inpaints = (setup.inpaint, *setup.more_inpaints)
+    return PipelineRestorer(load_tool_sets(setup.device, inpaints, setup.models_folder))
+
+
+def _filling(options: InpaintOptions) -> tuple[InpaintMethod, Path | None]:
+    """Return what decides which networks fill; the rest of the options is each order's own."""
+    return options.method, options.big_lama_path
 
 
 def run_worker(connection: Connection, setup: WorkerSetup, loader: Loader, parent_pid: int) -> None:
@@ -102,6 +121,7 @@ def run_worker(connection: Connection, setup: WorkerSetup, loader: Loader, paren
     logger.remove()
     logger.add(sys.stderr, level=setup.log_level, format="worker {level}: {message}", diagnose=False)
     line = _Line(connection)
+    crash_point("worker.started")
     try:
         restorer = loader(setup)
     except (SpotlessError, DaemonError) as error:
@@ -111,6 +131,7 @@ def run_worker(connection: Connection, setup: WorkerSetup, loader: Loader, paren
         logger.exception("the worker cannot start")
         line.send(StartFailed(_sentence(error), EXIT_SOFTWARE))
         return
+    crash_point("worker.loaded")
     line.send(Ready(restorer.device, restorer.precision, tuple(restorer.models), _memory_mb()))
     while True:
         try:
@@ -119,17 +140,23 @@ def run_worker(connection: Connection, setup: WorkerSetup, loader: Loader, paren
             return
         if isinstance(message, Farewell):
             return
-        line.send(_do(message, restorer, line, setup.stall_seconds))
+        crash_point("worker.ordered")
+        answer = _do(message, restorer, line, setup.stall_seconds)
+        crash_point("worker.before_answer")
+        line.send(answer)
+        crash_point("worker.answered")
 
 
 def _do(order: WorkOrder, restorer: Restorer, line: "_Line", stall_seconds: float) -> Finished | Failed:
     """Carry out one order; whatever it raises becomes a message."""
     pulse = _Pulse(order, line, stall_seconds)
     try:
-        receipt = restorer.restore(order, pulse.on_step)
+        with working_copy(order, pulse.on_step) as copy:
+            receipt = restorer.restore(copy.order, pulse.on_step)
+            copy.check(receipt.input.sha256)
     except Exception as error:  # noqa: BLE001 - the job boundary
         failed = describe_failure(order, error)
-        if not isinstance(error, SpotlessError):
+        if not isinstance(error, SpotlessError | DaemonError):
             logger.exception("job {}, {}", order.job_id, order.source_name)
         return failed
     finally:
@@ -139,8 +166,10 @@ def _do(order: WorkOrder, restorer: Restorer, line: "_Line", stall_seconds: floa
 
 def describe_failure(order: WorkOrder, error: Exception) -> Failed:
     """Turn an error into the message: a foreseen one speaks for itself, any other may pass on another try."""
-    if isinstance(error, SpotlessError):
+    if isinstance(error, SpotlessError | DaemonError):
         exit_code, is_retryable = error.exit_code, error.is_retryable
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:
+        exit_code, is_retryable = EXIT_CANNOT_WRITE, True
     else:
         exit_code, is_retryable = EXIT_SOFTWARE, True
     return Failed(
@@ -151,6 +180,7 @@ def describe_failure(order: WorkOrder, error: Exception) -> Failed:
         exit_code=exit_code,
         is_retryable=is_retryable,
         memory_mb=_memory_mb(),
+        is_out_of_memory=isinstance(error, DeviceMemoryError | MemoryError),
     )
 
 
@@ -188,7 +218,7 @@ class _Pulse:
         is_new_step = step != self._step
         self._step, self._fraction = step, fraction
         self._moved = time.monotonic()
-        crash_point("worker.mid_job")
+        crash_point(f"worker.step_{step}")
         if is_new_step or self._moved - self._sent >= STEP_REPORT_SECONDS:
             self._send()
 
@@ -240,7 +270,7 @@ def _watch_parent(parent_pid: int) -> None:
 
 def _ignore_signals() -> None:
     """Leave stopping to the parent: a terminal's Ctrl-C and a service manager's SIGTERM reach the whole group."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 

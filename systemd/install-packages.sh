@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs the system libraries that are missing, where apt exists and may be used; says what is missing otherwise.
+# With "tests": also the programs that tests compare with.
 set -u
 missing=""
 has() { ldconfig -p 2>/dev/null | grep -q "$1"; }
@@ -7,6 +8,10 @@ has() { ldconfig -p 2>/dev/null | grep -q "$1"; }
 has libturbojpeg.so.0 || missing="$missing libturbojpeg0"
 has libGL.so.1 || missing="$missing libgl1"
 has libglib-2.0.so.0 || missing="$missing libglib2.0-0"
+if [ "${1:-}" = tests ]; then
+    command -v exiftool >/dev/null 2>&1 || missing="$missing libimage-exiftool-perl"
+    command -v tiffcp >/dev/null 2>&1 || missing="$missing libtiff-tools"
+fi
 [ -z "$missing" ] && exit 0
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
@@ -15,5 +20,5 @@ if command -v apt-get >/dev/null 2>&1 && $sudo true 2>/dev/null; then
     { $sudo apt-get install -y -qq $missing || { $sudo apt-get update -qq && $sudo apt-get install -y -qq $missing; }; } >/dev/null 2>&1 \
         && exit 0
 fi
-echo "Please install:$missing (spotlessd runs without libturbojpeg0, but then refuses to write JPEG scans)." >&2
+echo "Please install:$missing (spotlessd runs without libturbojpeg0, but then refuses to write JPEG scans; tests skip what they miss)." >&2
 exit 0

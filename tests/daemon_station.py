@@ -41,20 +41,23 @@ class Station:
         )
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, *words: str, crash_at: str = "") -> subprocess.Popen[str]:
+    def start(self, *words: str, crash_at: str = "", is_logged: bool = False) -> subprocess.Popen[str]:
+        """Start a daemon. `is_logged`: it writes to `daemon.log`, for runs that would fill a pipe nobody reads."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("SPOTLESSD_")},
             "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
         }
         if crash_at:
             environment["SPOTLESSD_CRASH_AT"] = crash_at
-        process = subprocess.Popen(
-            [sys.executable, str(TESTS / self.program), str(self.config), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-        )
+        command = [sys.executable, str(TESTS / self.program), str(self.config), *words]
+        with (self.folder / "daemon.log").open("a") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log if is_logged else subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=environment,
+            )
         self.processes.append(process)
         return process
 
@@ -115,4 +118,6 @@ class Station:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            if process.stdout is not None and not process.stdout.closed:
+                process.communicate()
+            process.wait()

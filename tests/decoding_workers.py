@@ -11,8 +11,8 @@ from pathlib import Path
 from fake_workers import FakeRestorer, main
 from fuzz.child import restore
 
+from spotlessd.headers import check_header
 from spotlessd.messages import WorkerSetup
-from spotlessd.service import check_header
 
 
 class DecodingRestorer(FakeRestorer):

@@ -2,18 +2,23 @@
 
 The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
 by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only,
-`freeze…` holds the interpreter too, `hog…` takes `HOG_MB` of memory, `segfault…` reads where nothing is.
-Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once] [--no-links]`.
+`freeze…` holds the interpreter too, `endless…` moves and never ends, `hog…` takes `HOG_MB` of memory, `segfault…` reads
+where nothing is.
+Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once]
+[--no-links] [--recheck-soon] [--short-deadline]`.
 """
 
 import ctypes
 import errno
 import hashlib
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import psutil
 
 from spotless_core.errors import (
     DeviceError,
@@ -29,6 +34,7 @@ from spotlessd.worker import Loader, OnStep
 
 MAGIC = b"FAKE SCAN "
 HOG_MB = 600
+SMALL_TILE_PX = 512
 
 
 def write_fake_scan(path: Path, seed: int = 1, size: int = 4000) -> Path:
@@ -79,7 +85,7 @@ class FakeRestorer:
         result = self.result_of(order.source)
         source = order.source.read_bytes()
         time.sleep(self._step_seconds)
-        _misbehave(order)
+        _misbehave(order, on_step)
         on_step("inpaint", 0.5)
         contents = {
             "mask": b"MASK " + source[:100],
@@ -131,12 +137,16 @@ class FakeRestorer:
         )
 
 
-def _misbehave(order: WorkOrder) -> None:
+def _misbehave(order: WorkOrder, on_step: OnStep) -> None:
     name = order.source_name
     if name.startswith("crash") or (name.startswith("kill_first") and order.attempt == 1):
         os.kill(os.getpid(), 9)
     if name.startswith("hang"):
         time.sleep(3600)
+    if name.startswith("endless"):
+        while True:
+            time.sleep(0.1)
+            on_step("inpaint", 0.5)
     if name.startswith("freeze"):
         ctypes.PyDLL(None).sleep(3600)
     if name.startswith("hog"):
@@ -151,13 +161,26 @@ def _misbehave(order: WorkOrder) -> None:
         raise ScanError("the scan is damaged.")
     if name.startswith("full"):
         raise OutputError("no space left on the device.")
-    if name.startswith("memory"):
-        raise DeviceMemoryError("the device ran out of memory.")
+    _run_short_of_memory(order)
     if name.startswith("device") and order.attempt == 1:
         raise DeviceError("the device fell off the bus.")
     if name.startswith("edited"):
         with order.source.open("ab") as file:
             file.write(b"more")
+
+
+def _run_short_of_memory(order: WorkOrder) -> None:
+    """`short_of_memory_1…` needs small tiles, `short_of_memory_2…` the CPU, `allocate_first…` a second attempt."""
+    name = order.source_name
+    is_small = order.options.detect.tile_px <= SMALL_TILE_PX
+    if (name.startswith("short_of_memory_1") and not is_small) or (
+        name.startswith("short_of_memory_2") and not order.is_on_cpu
+    ):
+        raise DeviceMemoryError("the device ran out of memory.")
+    if name.startswith("allocate_first") and order.attempt == 1:
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 50_000_000, limit[1]))
+        bytearray(HOG_MB * 1_000_000)
 
 
 def load_fake(_: WorkerSetup) -> FakeRestorer:
@@ -181,6 +204,7 @@ def _refuse_links(*_: object, **__: object) -> None:
 
 
 def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str, Loader] | None = None) -> int:
+    from spotlessd import dispatch, start_checks
     from spotlessd.log import set_up_log
     from spotlessd.service import Service
     from spotlessd.settings import load_settings
@@ -189,6 +213,10 @@ def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str
     settings = load_settings(Path(words[0]))
     loader = (loaders or globals())[words[1]] if len(words) > 1 else load_fake
     set_up_log(settings.log)
+    if "--short-deadline" in sys.argv:
+        start_checks.DEADLINE_BASE_SECONDS = 2.0
+    if "--recheck-soon" in sys.argv:
+        dispatch.RECHECK_SECONDS = 0.5
     if "--no-links" in sys.argv:
         os.link = _refuse_links  # as on exFAT and many shares
     return Service(settings, is_once="--once" in sys.argv, loader=loader, check=check).run()

@@ -5,10 +5,8 @@ rows, alpha and all bytes after the picture are carried. Rows go in and out from
 they are stored.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,8 @@ from spotless_core.image_io.edited_rows import EditedRows
 from spotless_core.image_io.file_copy import copy_content
 from spotless_core.image_io.header_flat import FlatHeader, check_bmp, check_pnm
 from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.progress import OnFraction, Progress, ignore_fraction
+from spotless_core.image_io.scan_base import PlainScan
 from spotless_core.image_io.scan_file import WriteReport
 from spotless_core.image_io.written_file import written_file
 from spotless_core.photo import Edit, ScanInfo
@@ -29,17 +29,12 @@ COMPARE_BYTES = 1 << 20
 Check = Callable[[PositionalFile, float], FlatHeader]
 
 
-class FlatScan:
+class FlatScan(PlainScan[FlatHeader]):
     """One open BMP or PNM scan; use `open_bmp` or `open_pnm`."""
 
     def __init__(self, path: Path, max_megapixels: float, check: Check) -> None:
+        super().__init__(path, lambda file: check(file, max_megapixels))
         self._check = check
-        self._file = PositionalFile(path)
-        try:
-            self._header = check(self._file, max_megapixels)
-        except BaseException:
-            self._file.close()
-            raise
         header = self._header
         self.info = ScanInfo(
             container=header.container,
@@ -58,17 +53,9 @@ class FlatScan:
         """Return rows [top, bottom) as a new (bottom-top)×width×color_channels array in native byte order."""
         return self._native(self._stored_rows(top, bottom))
 
-    def read_infrared_rows(self, top: int, bottom: int) -> Samples | None:
-        """Return None: these formats have no infrared plane."""
-        del top, bottom
-        return None
-
-    def may_change(self, mask: Mask) -> Mask:
-        """Return `mask`: every other sample is kept."""
-        require_mask(mask, (self.info.height, self.info.width))
-        return mask
-
-    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
+    def write_restored(
+        self, target: Path, edits: Sequence[Edit], on_progress: OnFraction = ignore_fraction
+    ) -> WriteReport:
         """Write the copy with the edits' samples in place; without a changed sample it is byte-identical.
 
         Raises:
@@ -80,8 +67,10 @@ class FlatScan:
         self._file.require_unchanged()
         touched = 0
         with written_file(target) as file:
-            copy_content(self._file.descriptor, file.fileno(), self._file.size)
-            for top, bottom in self._bands():
+            progress = Progress(on_progress, self._file.size + self.info.height * self._header.stride)
+            copy_content(self._file.descriptor, file.fileno(), self._file.size, progress.add)
+            for top, bottom in self._bands(self._header.stride, BAND_BYTES):
+                progress.add((bottom - top) * self._header.stride)
                 if not edited.touch(top, bottom):
                     continue
                 stored = self._stored_rows(top, bottom)
@@ -92,6 +81,7 @@ class FlatScan:
                     file.seek(self._position(top + row))
                     file.write(stored[row].tobytes())
                     touched += 1
+        progress.finish()
         return WriteReport("exact", segments_touched=touched, bytes_appended=0)
 
     def check_restored(self, target: Path, mask: Mask) -> None:
@@ -110,25 +100,8 @@ class FlatScan:
                 raise PreservationError("the result's size or header differs from the scan's.")
             self._require_equal_bytes(other, 0, self._header.data_start, "header")
             self._require_equal_bytes(other, self._header.data_end, self._file.size, "bytes after the picture")
-            for top, bottom in self._bands():
+            for top, bottom in self._bands(self._header.stride, BAND_BYTES):
                 self._require_equal_rows(other, mask[top:bottom], top)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _bands(self) -> Iterator[tuple[int, int]]:
-        step = max(1, BAND_BYTES // self._header.stride)
-        for top in range(0, self.info.height, step):
-            yield top, min(self.info.height, top + step)
 
     def _position(self, row: int) -> int:
         """Where `row`, counted from the top of the picture, lies in the file."""

@@ -1,19 +1,20 @@
 """The checks a JPEG file passes before any decoder sees it, in plain Python.
 
-Comes in: the file's bytes. Goes out: its facts, its marker segments and where its one picture ends. Every segment must
-lie inside the file, every scan must belong to the frame, the end marker must be there, and the data must be long enough
-for the picture claimed. What we cannot keep block by block is refused with a sentence.
+Comes in: the file, read in bounded pieces. Goes out: its facts, its marker segments and where its one picture ends.
+Every segment must lie inside the file, every scan must belong to the frame, the end marker must be there, and the data
+must be long enough for the picture claimed. What we cannot keep block by block, or cannot hold, is refused.
 Source: ITU-T T.81, annexes B, F and G.
 """
 
-import re
 import struct
 from dataclasses import dataclass
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
-from spotless_core.image_io.jpeg_frame import Component, read_components, read_tables
+from spotless_core.image_io.jpeg_frame import Component, read_components, read_tables, require_bounded
 from spotless_core.image_io.jpeg_index import check_index, is_index, moved_index
 from spotless_core.image_io.jpeg_segments import APP0, APP15, JpegColors, Segment, read_segments
+from spotless_core.image_io.jpeg_source import JpegSource
+from spotless_core.image_io.positional_file import PositionalFile
 
 SOI, EOI, SOS, DQT, DHT, DRI, DNL, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xDC, 0xFE
 SOF_BASELINE, SOF_EXTENDED, SOF_PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -30,10 +31,8 @@ BLOCK_PX = 8
 MAX_SEGMENTS = 10_000
 MAX_SCANS = 200
 """Real progressive files have about ten; each scan costs a pass over the whole frame."""
-NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""The end of compressed data: neither a stuffed zero nor a restart marker nor a fill byte."""
-FILL = re.compile(rb"\xff+")
-"""A marker may have any number of fill bytes before it."""
+MAX_SEGMENT_BYTES = 64 << 20
+"""All segments are held; the largest colour profile of a JPEG has 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +79,31 @@ class JpegHeader:
         return copied
 
     @property
+    def block_rows(self) -> int:
+        """How many rows of blocks all components have together."""
+        return sum(-(-self.height // (BLOCK_PX * component.y_ratio)) for component in self.components)
+
+    @property
     def mcus(self) -> int:
         """How many MCUs the picture has."""
         across, down = self.components[0].across * BLOCK_PX, self.components[0].down * BLOCK_PX
         return -(-self.width // across) * -(-self.height // down)
 
 
-def check_jpeg(data: bytes, max_megapixels: float) -> JpegHeader:
-    """Walk all markers of a JPEG file and check what decoding relies on.
+def check_jpeg(content: bytes | PositionalFile, max_megapixels: float) -> JpegHeader:
+    """Walk all markers of a JPEG file, in memory or on the disk, and check what decoding relies on.
 
     Raises:
         TruncatedScanError: the file ends before its end marker.
-        UnsupportedScanError: a kind we cannot keep block by block, or more than `max_megapixels`.
+        UnsupportedScanError: a kind we cannot keep block by block, more than `max_megapixels`, or too large to hold.
         ScanError: the file is damaged.
     """
-    if data[:2] != b"\xff\xd8":
-        if len(data) < 2:
-            raise TruncatedScanError("the file ends within its first marker. Wait until it is completely written.")
+    source = JpegSource(content)
+    if source.size < 2:
+        raise TruncatedScanError("the file ends within its first marker. Wait until it is completely written.")
+    if source.read(0, 2) != b"\xff\xd8":
         raise ScanError("not a JPEG file: its first marker is wrong.")
-    walk = _Walk(data, max_megapixels)
+    walk = _Walk(source, max_megapixels)
     while not walk.end:
         walk.step()
     return walk.header()
@@ -107,8 +112,8 @@ def check_jpeg(data: bytes, max_megapixels: float) -> JpegHeader:
 class _Walk:
     """Where the walk is and what is known after the segments seen so far."""
 
-    def __init__(self, data: bytes, max_megapixels: float) -> None:
-        self._data = data
+    def __init__(self, source: JpegSource, max_megapixels: float) -> None:
+        self._source = source
         self._max_megapixels = max_megapixels
         self._position = 2
         self._size = (0, 0)
@@ -118,6 +123,7 @@ class _Walk:
         self._data_start = 0
         self._scans = 0
         self._steps = 0
+        self._held_bytes = 0
         self._accuracy: dict[int, list[int | None]] = {}
         self._tables: dict[int, tuple[int, ...]] = {}
         self._segments: list[Segment] = []
@@ -137,12 +143,18 @@ class _Walk:
             self.end = position + 2
             return
         self._require_known(marker)
-        (length,) = struct.unpack(">H", self._bytes(position + 2, 2))
+        (length,) = struct.unpack(">H", self._source.read(position + 2, 2))
         if length < 2:
             raise ScanError(f"JPEG segment at byte {position} is damaged. Scan it again.")
-        content = self._bytes(position + 4, length - 2)
         self._position = position + 2 + length
-        segment = Segment(marker, self._data[start : self._position], content)
+        self._held_bytes += self._position - start
+        if self._held_bytes > MAX_SEGMENT_BYTES:
+            raise UnsupportedScanError(
+                f"a JPEG with more than {MAX_SEGMENT_BYTES >> 20} MB beside its picture. Export the scan again."
+            )
+        raw = self._source.read(start, self._position - start)
+        content = raw[position + 4 - start :]
+        segment = Segment(marker, raw, content)
         if marker == SOS:
             self._take_scan(content)
         elif self._scans:
@@ -153,24 +165,15 @@ class _Walk:
     def _next_marker(self) -> tuple[int, int, int]:
         """Return (first byte of the fill, the marker's 0xFF, its code)."""
         if self._scans:
-            found = NEXT_MARKER.search(self._data, self._position)
-            if not found:
-                raise TruncatedScanError("the JPEG has no end marker. Wait until it is completely written.")
-            return found.start(), found.start(), self._data[found.start() + 1]
+            found = self._source.end_of_data(self._position)
+            return found, found, self._source.read(found + 1, 1)[0]
         start = self._position
-        self._bytes(start, 2)
-        fill = FILL.match(self._data, start)
-        if not fill:
+        self._source.read(start, 2)
+        # A marker may have any number of fill bytes before it.
+        code = self._source.end_of_fill(start)
+        if code == start:
             raise ScanError(f"JPEG marker expected at byte {start}. The file is damaged; scan it again.")
-        return start, fill.end() - 1, self._bytes(fill.end(), 1)[0]
-
-    def _bytes(self, start: int, count: int) -> bytes:
-        if start + count > len(self._data):
-            raise TruncatedScanError(
-                f"the JPEG needs {start + count} bytes and more, but the file has {len(self._data)}. "
-                "Wait until it is completely written, or scan it again."
-            )
-        return self._data[start : start + count]
+        return start, code - 1, self._source.read(code, 1)[0]
 
     @staticmethod
     def _require_known(marker: int) -> None:
@@ -219,6 +222,7 @@ class _Walk:
             )
         self._size = (width, height)
         self._components = read_components(content[6:])
+        require_bounded(width, height, self._components)
         self._is_progressive = segment.marker == SOF_PROGRESSIVE
         self._frame_end = self._position
         self._accuracy = {component.identifier: [None] * 64 for component in self._components}
@@ -259,7 +263,7 @@ class _Walk:
         if len(self._indices) > 1:
             raise UnsupportedScanError("a JPEG with two indices of several pictures (MPF). Export it as TIFF.")
         for segment, start in self._indices:
-            check_index(segment, start, self.end, self._data)
+            check_index(segment, start, self.end, self._source)
         facts = read_segments(self._segments, bytes(component.identifier for component in self._components))
         return JpegHeader(
             width=width,

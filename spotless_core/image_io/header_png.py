@@ -7,6 +7,7 @@ refused with a sentence. Source: PNG specification, third edition (W3C, 2025), s
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
@@ -24,13 +25,18 @@ MIN_MEAN_CHUNK_BYTES = 1024
 MAX_DEFLATE_RATIO = 1032
 """Deflate cannot expand a byte into more; a header that claims more pixels than that is a bomb."""
 MAX_EXIF_BYTES = 1 << 20
+INDEX_CHUNK = b"iDOT"
+"""Apple's programs write where the rows of the lower half begin in the compressed data, and decode from there."""
 READ_BYTES = 1 << 20
 INCH_M = 0.0254
 
 
 @dataclass(frozen=True, slots=True)
 class PngHeader:
-    """Facts of one PNG file. `data_start`, `data_end`: the IDAT run, chunk frames included, as file positions."""
+    """Facts of one PNG file. `data_start`, `data_end`: the IDAT run, chunk frames included, as file positions.
+
+    `indices`: where the chunks lie that are only true of these very IDAT chunks.
+    """
 
     width: int
     height: int
@@ -42,11 +48,20 @@ class PngHeader:
     dpi: float | None
     orientation: int
     has_icc_profile: bool
+    indices: tuple[tuple[int, int], ...]
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one unfiltered row."""
         return self.width * self.channels * self.bits // 8
+
+    def kept(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the extents from `start` to `end` that are true of new picture data as well."""
+        for first, last in self.indices:
+            if start <= first < end:
+                yield start, first
+                start = last
+        yield start, end
 
     @property
     def has_alpha(self) -> bool:
@@ -98,6 +113,7 @@ class _Walk:
         self._dpi: float | None = None
         self._exif = ExifFacts()
         self._has_icc_profile = False
+        self._indices: list[tuple[int, int]] = []
 
     def take(self, name: bytes, position: int, length: int) -> None:
         """Check one chunk and keep what it says."""
@@ -120,6 +136,8 @@ class _Walk:
             self._exif = read_exif(self._file.read(position + 8, length))
         elif name == b"iCCP":
             self._has_icc_profile = True
+        elif name == INDEX_CHUNK:
+            self._indices.append((position, position + 12 + length))
 
     def _require_checksum(self, name: bytes, position: int, length: int) -> None:
         checksum = zlib.crc32(name)
@@ -174,6 +192,7 @@ class _Walk:
             self._dpi or self._exif.dpi,
             self._exif.orientation,
             self._has_icc_profile,
+            tuple(self._indices),
         )
         if not self._data_start:
             raise ScanError("the PNG holds no picture data (no IDAT chunk). Scan it again.")

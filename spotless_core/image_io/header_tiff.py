@@ -66,8 +66,8 @@ def check_header(file: PositionalFile, max_megapixels: float, *, allow_transcode
     if layout.is_lossy and not allow_transcode:
         raise UnsupportedScanError(
             f"compressed with {layout.codec.upper()} inside the TIFF, which cannot be written again without loss. "
-            "Export it with LZW or Deflate (ZIP), or set output.allow_transcode = true: then the repaired copy is "
-            "written with Deflate."
+            "Export it with LZW or Deflate (ZIP), or set output.allow_transcode = true (spotless: --allow-transcode): "
+            "then the repaired copy is written with Deflate."
         )
     edits = necessary_edits(structure, frame)
     _refuse_overlaps(structure, frame, edits)

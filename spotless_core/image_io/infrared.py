@@ -2,7 +2,8 @@
 
 In this order: a page of the scan's size marked NewSubfileType 4 (SilverFast HDRi); a fourth sample beside RGB that is
 not declared alpha (VueScan); an unmarked grey page of the scan's size (not sure). Infrared is input only, never
-rewritten. The extra sample's declaration is not trustworthy, so what a doubtful plane shows decides above, not here.
+rewritten. A sample declared alpha is taken at its word, though some scanners' alpha is infrared: it is carried
+untouched all the same. Sidecars (NAME_IR.tif) are files of their own, which the daemon carries.
 """
 
 from spotless_core.errors import UnsupportedScanError

@@ -9,8 +9,6 @@ caller allows it, the picture is encoded anew as a whole (jpeg_reencoding.py).
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import imagecodecs
 import numpy as np
@@ -22,31 +20,31 @@ from spotless_core.image_io.header_jpeg import JpegHeader, check_jpeg
 from spotless_core.image_io.jpeg_blocks import BlockEditor, reachable_pixels, touched_blocks
 from spotless_core.image_io.jpeg_reencoding import MAX_MEAN_SHIFT, encode_anew
 from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.progress import OnFraction, Progress, ignore_fraction
+from spotless_core.image_io.scan_base import ScanBase
 from spotless_core.image_io.scan_file import WriteReport
 from spotless_core.image_io.turbojpeg import Blocks, is_available, rewrite_blocks, visit_blocks
 from spotless_core.image_io.written_file import written_file
 from spotless_core.photo import Edit, ScanInfo
 
-MAX_FILE_BYTES = 2 << 30
+MAX_FILE_BYTES = 1 << 30
 """The file is held in memory; a JPEG of this size has no place at a scanning station."""
 
+REENCODED = (
+    "libturbojpeg is missing: the whole JPEG was encoded anew, which moves values outside the mask a little too."
+)
 
-class JpegScan:
-    """One open JPEG scan. A JPEG has no windows: the frame is decoded at the first read and kept until `close`.
+
+class JpegScan(ScanBase[JpegHeader]):
+    """One open JPEG scan, of which opening reads the markers only.
+
+    A JPEG has no windows: file and frame are read at the first use and kept until `close`.
 
     `allow_reencode`: encode the whole picture anew where libturbojpeg is missing; `info.preservation` says so.
     """
 
     def __init__(self, path: Path, max_megapixels: float, *, allow_reencode: bool = False) -> None:
-        self._file = PositionalFile(path)
-        try:
-            if self._file.size > MAX_FILE_BYTES:
-                raise UnsupportedScanError(f"a JPEG of {self._file.size} bytes; at most {MAX_FILE_BYTES} expected.")
-            self._data = self._file.read(0, self._file.size)
-            self._header = check_jpeg(self._data, max_megapixels)
-        except BaseException:
-            self._file.close()
-            raise
+        super().__init__(path, lambda file: _check(file, max_megapixels))
         header = self._header
         self.info = ScanInfo(
             container="jpeg",
@@ -63,6 +61,7 @@ class JpegScan:
             is_min_white=len(header.components) == 4 and not header.has_adobe_marker,
             has_icc_profile=header.has_icc_profile,
         )
+        self._held: bytes | None = None
         self._decoded: Samples | None = None
         self._written = b""
 
@@ -85,7 +84,9 @@ class JpegScan:
             return np.full_like(mask, mask.any())
         return reachable_pixels(mask, self._header)
 
-    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
+    def write_restored(
+        self, target: Path, edits: Sequence[Edit], on_progress: OnFraction = ignore_fraction
+    ) -> WriteReport:
         """Write the copy with new blocks under the edits; without a changed block it is byte-identical.
 
         Raises:
@@ -97,12 +98,19 @@ class JpegScan:
             raise OutputError("the result would overwrite the scan itself. Choose another name.")
         edited = EditedRows(edits, self.info)
         content, touched = self._data, 0
+        # libturbojpeg codes all blocks after it has shown them all.
+        progress = Progress(on_progress, 2 * self._header.block_rows)
         if edited.touch(0, self.info.height):
-            content, touched = self._reencoded(edited) if self._is_reencoding else self._transplanted(edited)
+            make = self._reencoded if self._is_reencoding else self._transplanted
+            content, touched = make(edited, progress)
         with written_file(target) as file:
             file.write(content)
+        progress.finish()
         self._written = _digest(content)
-        return WriteReport(self.info.preservation if touched else "block", segments_touched=touched, bytes_appended=0)
+        if not touched:
+            return WriteReport("block", segments_touched=0, bytes_appended=0)
+        notes = (REENCODED,) if self._is_reencoding else ()
+        return WriteReport(self.info.preservation, segments_touched=touched, bytes_appended=0, notes=notes)
 
     def check_restored(self, target: Path, mask: Mask) -> None:
         """Compare the marker segments, the bytes after the end, and every block that `mask` does not meet.
@@ -163,17 +171,20 @@ class JpegScan:
 
     def close(self) -> None:
         """Close the file and free the decoded frame."""
-        self._file.close()
-        self._decoded = None
-        self._data = b""
+        super().close()
+        self._decoded = self._held = None
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def _data(self) -> bytes:
+        """All bytes of the file, held from their first use on; opening it for its header does not need them.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        Raises:
+            TruncatedScanError: the file changed since, or cannot be read.
+        """
+        if self._held is None:
+            self._file.require_unchanged()
+            self._held = self._file.read(0, self._file.size)
+        return self._held
 
     def _picture(self) -> bytes:
         """Return the file without the bytes after its end marker."""
@@ -192,17 +203,23 @@ class JpegScan:
             self._decoded = _decode(self._picture(), self._header)
         return self._decoded
 
-    def _transplanted(self, edited: EditedRows) -> tuple[bytes, int]:
+    def _transplanted(self, edited: EditedRows, progress: Progress) -> tuple[bytes, int]:
         """Return the file with new blocks under the edits, and how many MCUs are new."""
         editor = BlockEditor(self._header, self._frame(), edited)
-        bare = rewrite_blocks(self._picture(), editor.visit, progressive=self._header.is_progressive)
+
+        def visit(component: int, row: int, blocks: Blocks) -> None:
+            editor.visit(component, row, blocks)
+            progress.add(1)
+
+        bare = rewrite_blocks(self._picture(), visit, progressive=self._header.is_progressive)
         return (self._spliced(bare) if editor.touched_mcus else self._data), editor.touched_mcus
 
-    def _reencoded(self, edited: EditedRows) -> tuple[bytes, int]:
+    def _reencoded(self, edited: EditedRows, progress: Progress) -> tuple[bytes, int]:
         """Return the file with its whole picture encoded anew, and how many MCUs that are; 0 if no sample changes."""
         frame = self._frame().copy()
         if not edited.apply_inplace(frame, 0).any():
             return self._data, 0
+        progress.add(self._header.block_rows)
         picture = encode_anew(self._header, frame)
         return picture + self._data[self._header.end :], self._header.mcus
 
@@ -214,6 +231,15 @@ class JpegScan:
         data = bare[made.frame_end : made.end]
         end = 2 + sum(map(len, self._header.carried(self._header.end))) + len(data)
         return b"".join((b"\xff\xd8", *self._header.carried(end), data, self._data[self._header.end :]))
+
+
+def _check(file: PositionalFile, max_megapixels: float) -> JpegHeader:
+    if file.size > MAX_FILE_BYTES:
+        raise UnsupportedScanError(
+            f"a JPEG of {file.size / 1e6:.0f} MB; at most {MAX_FILE_BYTES / 1e6:.0f} MB accepted. "
+            "Export the scan as TIFF."
+        )
+    return check_jpeg(file, max_megapixels)
 
 
 def _geometry(header: JpegHeader) -> object:

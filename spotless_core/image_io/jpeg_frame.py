@@ -11,6 +11,11 @@ from spotless_core.errors import ScanError, UnsupportedScanError
 CHROMA_RATIOS = {(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)}
 """Pixels per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, 4:1:1."""
 
+MAX_PICTURE_BYTES = 1_800_000_000
+"""A JPEG has no parts: libjpeg holds all coefficients (2 bytes each) beside the decoded frame. The networks need the
+rest of the 3 GB that a worker may take."""
+COEFFICIENT_BYTES, BLOCK_PX = 2, 8
+
 
 def _diagonal_order(place: int) -> tuple[int, int]:
     row, column = divmod(place, 8)
@@ -50,6 +55,21 @@ def read_components(content: bytes) -> tuple[Component, ...]:
         Component(identifier, h, v, across // h, down // v, table)
         for (identifier, _, table), (h, v) in zip(parts, factors, strict=True)
     )
+
+
+def require_bounded(width: int, height: int, components: tuple[Component, ...]) -> None:
+    """Raise `UnsupportedScanError` if the picture takes more than `MAX_PICTURE_BYTES` to restore."""
+    blocks = sum(
+        -(-width // (BLOCK_PX * component.x_ratio)) * -(-height // (BLOCK_PX * component.y_ratio))
+        for component in components
+    )
+    needed = blocks * BLOCK_PX**2 * COEFFICIENT_BYTES + width * height * len(components)
+    if needed > MAX_PICTURE_BYTES:
+        most = MAX_PICTURE_BYTES / needed * width * height / 1e6
+        raise UnsupportedScanError(
+            f"a JPEG of {width}×{height} pixels, which takes {needed / 1e6:.0f} MB of memory to restore; at most "
+            f"{MAX_PICTURE_BYTES / 1e6:.0f} MB, {most:.0f} megapixels of this kind, accepted. Export the scan as TIFF."
+        )
 
 
 def read_tables(content: bytes) -> dict[int, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from spotless_core.errors import UnsupportedScanError
 from spotless_core.image_io.jpeg_segments import APP2, Segment
+from spotless_core.image_io.jpeg_source import JpegSource
 
 NAME = b"MPF\0"
 ENTRIES_TAG, UNDEFINED = 0xB002, 7
@@ -33,21 +34,21 @@ def is_index(segment: Segment) -> bool:
     return segment.marker == APP2 and segment.content.startswith(NAME)
 
 
-def check_index(segment: Segment, start: int, end: int, data: bytes) -> None:
+def check_index(segment: Segment, start: int, end: int, source: JpegSource) -> None:
     """Raise `UnsupportedScanError` unless every other picture lies behind `end`, where the first one ends.
 
-    `start`: the position of the segment in `data`, the whole file.
+    `start`: the position of the segment in `source`, the whole file.
     """
     base = _base(segment, start)
     entries, _ = _entries(segment)
     others = 0
     for entry in entries:
-        if entry.size > len(data):
+        if entry.size > source.size:
             raise UnsupportedScanError(REFUSED)
         if not entry.offset:
             continue
         first = base + entry.offset
-        if first < end or first + entry.size > len(data) or data[first : first + 2] != b"\xff\xd8":
+        if first < end or first + max(entry.size, 2) > source.size or source.read(first, 2) != b"\xff\xd8":
             raise UnsupportedScanError(REFUSED)
         others += 1
     if others + 1 != len(entries):

@@ -5,6 +5,7 @@ Python before any decoder sees the file; what cannot be kept exactly is refused 
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from spotless_core.errors import MissingInputError, TruncatedScanError, UnsupportedScanError
@@ -27,13 +28,20 @@ CANON_RAW = (b"CR\2\0", 8)
 
 
 def open_scan(
-    path: Path, max_megapixels: float = MAX_MEGAPIXELS, *, allow_transcode: bool = False, allow_reencode: bool = False
+    path: Path,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    *,
+    allow_transcode: bool = False,
+    allow_reencode: bool = False,
+    threads: int = 0,
+    folders: Sequence[Path] = (),
 ) -> ScanFile:
     """Open the scan at `path`.
 
     `allow_transcode`: accept a TIFF with JPEG inside; its repaired copy has the same picture in a lossless codec.
     `allow_reencode`: where libturbojpeg is missing, let a JPEG's whole picture be encoded anew when it is repaired.
-    `info.preservation` says which of them will happen.
+    `info.preservation` says which of them will happen. `threads`: how many may encode at once, 0 = one for each core.
+    `folders`: where temporary files may lie, in order of preference; none = where the system has them.
 
     Raises:
         MissingInputError: no regular file is there.
@@ -50,7 +58,7 @@ def open_scan(
         raise TruncatedScanError(f"the file is empty or begins with zeros; {EXPECTED} expected. Scan it again.")
     magic, offset = CANON_RAW
     if head.startswith(TIFF_MAGICS) and not head.startswith(magic, offset):
-        return TiffScan(path, max_megapixels, allow_transcode=allow_transcode)
+        return TiffScan(path, max_megapixels, allow_transcode=allow_transcode, threads=threads, folders=folders)
     if head.startswith(PNG_MAGIC):
         return PngScan(path, max_megapixels)
     if head.startswith(JPEG_MAGIC):

@@ -13,16 +13,21 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from spotless_core.arrays.kinds import Mask, Samples
+from spotless_core.image_io.progress import OnFraction, ignore_fraction
 from spotless_core.photo import Edit, Preservation, ScanInfo
 
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """What writing did: preservation level, segments (strips, tiles, MCUs) touched, bytes appended to the file."""
+    """What writing did: preservation level, segments (strips, tiles, MCUs) touched, bytes appended to the file.
+
+    `notes`: what could not be carried as it was, in sentences for the receipt.
+    """
 
     preservation: Preservation
     segments_touched: int
     bytes_appended: int
+    notes: tuple[str, ...] = ()
 
 
 class ScanFile(Protocol):
@@ -42,8 +47,13 @@ class ScanFile(Protocol):
         """Return the H×W samples that writing under `mask` may change: `mask` itself, or for JPEG its blocks."""
         ...
 
-    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
-        """Write a copy of the scan to `target` (overwritten) with the edits applied; fsync it before returning."""
+    def write_restored(
+        self, target: Path, edits: Sequence[Edit], on_progress: OnFraction = ignore_fraction
+    ) -> WriteReport:
+        """Write a copy of the scan to `target` (overwritten) with the edits applied; fsync it before returning.
+
+        `on_progress` hears often of the part that is done, in (0, 1], and of 1 at the end.
+        """
         ...
 
     def check_restored(self, target: Path, mask: Mask) -> None:

@@ -28,6 +28,8 @@ WIDE_SHARE = 4
 
 MEMORY_KINDS = ("tmpfs", "ramfs")
 """File systems whose files take memory."""
+PREFIX = "spotless-"
+LARGE_FILES_FOLDER = Path("/var/tmp")  # noqa: S108 - only files without a name are made there
 CLOSED = "a plane was used after its space was closed."
 
 
@@ -124,6 +126,39 @@ class StoredPlane:
             self._file.close()
 
 
+def scratch_folders(*others: Path) -> list[Path]:
+    """Return where temporary files may lie: a local disk, which results need not lie on, comes before `others`.
+
+    Last comes the system's place for large ones, as the usual one is memory on many systems.
+    """
+    return [Path(tempfile.gettempdir()), *others, LARGE_FILES_FOLDER]
+
+
+def scratch_file(folders: Sequence[Path], needed: int) -> IO[bytes]:
+    """Return a new file without a name for `needed` bytes in the first of `folders` that has room and is no memory.
+
+    No folder = the system's own for temporary files, whatever it is.
+
+    Raises:
+        OutputError: none of them has room.
+    """
+    if not folders:
+        return tempfile.TemporaryFile(prefix=PREFIX, buffering=0)
+    reasons = []
+    for folder in folders:
+        try:
+            free = shutil.disk_usage(folder).free
+            if _is_memory(folder):
+                reasons.append(f"{folder} is memory")
+            elif free < needed + SPARE_BYTES:
+                reasons.append(f"{free / 1e6:.0f} MB are free in {folder}")
+            else:
+                return tempfile.TemporaryFile(dir=folder, prefix=PREFIX, buffering=0)
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror or error}")
+    raise _no_room(needed, "; ".join(reasons))
+
+
 class ScratchSpace:
     """The planes of one frame: up to `memory_bytes` in memory, the rest in unlinked files.
 
@@ -145,7 +180,7 @@ class ScratchSpace:
         needed = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
         file = None
         if needed > self._memory_bytes:
-            file = self._open(needed)
+            file = scratch_file(self._folders, needed)
         else:
             self._memory_bytes -= needed
         self._planes.append(StoredPlane(shape, kind, file))
@@ -156,21 +191,6 @@ class ScratchSpace:
         self._planes.remove(plane)
         self._memory_bytes += plane.memory_bytes
         plane.close()
-
-    def _open(self, needed: int) -> IO[bytes]:
-        reasons = []
-        for folder in self._folders:
-            try:
-                free = shutil.disk_usage(folder).free
-                if _is_memory(folder):
-                    reasons.append(f"{folder} is memory")
-                elif free < needed + SPARE_BYTES:
-                    reasons.append(f"{free / 1e6:.0f} MB are free in {folder}")
-                else:
-                    return tempfile.TemporaryFile(dir=folder, prefix="spotless-", buffering=0)
-            except OSError as error:
-                reasons.append(f"{folder}: {error.strerror or error}")
-        raise _no_room(needed, "; ".join(reasons))
 
     def close(self) -> None:
         """Give all room back."""

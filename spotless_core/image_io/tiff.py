@@ -2,21 +2,21 @@
 
 Comes in: a path. Goes out: a `ScanFile`. TIFF, BigTIFF, linear DNG; 8 and 16 bit and float; grey, RGB, CMYK, with alpha
 or infrared; strips and tiles, chunky and planar, either byte order; uncompressed, LZW, Deflate, Zstandard, LZMA,
-PackBits. The promise is the protocol's: outside the mask nothing changes, and what cannot be kept exactly is refused
-(header_tiff.py) before a decoder sees it. JPEG inside a TIFF is kept as decoded, if that is allowed.
+PackBits, lossless JPEG. The promise is the protocol's: outside the mask nothing changes, and what cannot be kept
+exactly is refused (header_tiff.py) before a decoder sees it. Lossy JPEG inside a TIFF is kept as decoded, if that is
+allowed.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from spotless_core.arrays.kinds import Mask, Samples, require_mask
 from spotless_core.errors import ScanError
-from spotless_core.image_io.header_tiff import check_header
-from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.header_tiff import TiffHeader, check_header
+from spotless_core.image_io.progress import OnFraction, ignore_fraction
+from spotless_core.image_io.scan_base import ScanBase
 from spotless_core.image_io.scan_file import WriteReport
 from spotless_core.image_io.tiff_changes import SegmentChanges
 from spotless_core.image_io.tiff_compare import compare_files
@@ -26,10 +26,12 @@ from spotless_core.image_io.tiff_segments import SegmentCoder
 from spotless_core.photo import Edit
 
 
-class TiffScan:
+class TiffScan(ScanBase[TiffHeader]):
     """One open TIFF scan of at most `max_megapixels`; implements `ScanFile`.
 
-    `allow_transcode`: accept JPEG inside the TIFF; its repaired copy is written with Deflate.
+    `allow_transcode`: accept JPEG inside the TIFF; its repaired copy is written with Deflate. `threads`: how many may
+    encode strips and tiles at once, 0 = one for each core. `folders`: where temporary files may lie, in order of
+    preference; none = where the system has them.
 
     Raises:
         TruncatedScanError: the file ends before its data does.
@@ -38,21 +40,28 @@ class TiffScan:
         MissingInputError: no readable regular file is there.
     """
 
-    def __init__(self, path: Path, max_megapixels: float, *, allow_transcode: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_megapixels: float,
+        *,
+        allow_transcode: bool = False,
+        threads: int = 0,
+        folders: Sequence[Path] = (),
+    ) -> None:
         self._max_megapixels = max_megapixels
-        self._file = PositionalFile(path)
-        try:
-            self._header = check_header(self._file, max_megapixels, allow_transcode=allow_transcode)
-        except BaseException:
-            self._file.close()
-            raise
+        self._threads = threads
+        self._folders = folders
+        super().__init__(path, lambda file: check_header(file, max_megapixels, allow_transcode=allow_transcode))
         self.info = self._header.info
         byte_order = self._header.structure.byte_order
         self._coder = SegmentCoder(self._file, self._header.frame, byte_order)
-        self._rows = RowReader(self._coder)
+        self._rows = RowReader(self._coder, folders=folders)
         self._infrared_rows = self._rows
         if self._header.infrared is not None:
-            self._infrared_rows = RowReader(SegmentCoder(self._file, self._header.infrared, byte_order))
+            self._infrared_rows = RowReader(
+                SegmentCoder(self._file, self._header.infrared, byte_order), folders=folders
+            )
 
     def read_rows(self, top: int, bottom: int) -> Samples:
         """Decode rows [top, bottom) as a new (bottom-top)×width×color_channels array of the stored values.
@@ -85,7 +94,9 @@ class TiffScan:
         require_mask(mask, (self.info.height, self.info.width))
         return mask
 
-    def write_restored(self, target: Path, edits: Sequence[Edit]) -> WriteReport:
+    def write_restored(
+        self, target: Path, edits: Sequence[Edit], on_progress: OnFraction = ignore_fraction
+    ) -> WriteReport:
         """Write a copy to `target` (overwritten) with the edits applied, fsynced; on an error nothing is left there.
 
         Raises:
@@ -94,10 +105,11 @@ class TiffScan:
             TruncatedScanError: the scan changed meanwhile.
             OutputError: the copy cannot be written.
         """
-        patch = TiffPatch(self._header, self._coder, SegmentChanges(self.info, self._coder, edits))
+        changes = SegmentChanges(self.info, self._coder, edits, self._threads, self._folders)
+        patch = TiffPatch(self._header, self._coder, changes)
         # A strip of the size of the frame must not be held twice.
         self._rows.forget()
-        return patch.write(target)
+        return patch.write(target, on_progress)
 
     def check_restored(self, target: Path, mask: Mask) -> None:
         """Compare the scan and `target` byte by byte outside touched strips and tiles, and by sample inside them.
@@ -113,12 +125,4 @@ class TiffScan:
         """Close the file and drop what was decoded."""
         self._rows.forget()
         self._infrared_rows.forget()
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().close()

@@ -5,19 +5,27 @@ promise: only colour samples under the edits' masks get other values, and a segm
 lossy scan gives every segment as soon as one changes, in a lossless codec.
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from spotless_core.arrays.kinds import Mask, Samples
 from spotless_core.errors import ArrayContractError
+from spotless_core.image_io.ordered_threads import map_in_order, usable_threads
+from spotless_core.image_io.scratch import scratch_file
 from spotless_core.image_io.tiff_frame import Frame
 from spotless_core.image_io.tiff_segments import SegmentCoder
 from spotless_core.photo import Edit, ScanInfo
 
 CHUNK_BYTES = 1 << 20
+GROWTH_BYTES = 16 << 20
+"""A large segment that is encoded anew may need so much more room than before."""
+THREADS_BYTES = 128 << 20
+"""All segments that are encoded at once take at most so much memory,"""
+SEGMENT_COPIES = 4
+"""each of them so many times its size: stored, decoded, with the predictor, encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +74,19 @@ def touched_segments(frame: Frame, top: int, left: int, mask: Mask) -> Iterator[
 
 
 class SegmentChanges:
-    """The edits of one scan, sorted by segment.
+    """The edits of one scan, sorted by segment; `threads` may encode segments at once, 0 = one for each core. A large
+    one waits in a file in the first of `folders` with room.
 
     Raises:
         ArrayContractError: an edit does not fit the scan.
     """
 
-    def __init__(self, info: ScanInfo, coder: SegmentCoder, edits: Sequence[Edit]) -> None:
+    def __init__(
+        self, info: ScanInfo, coder: SegmentCoder, edits: Sequence[Edit], threads: int = 0, folders: Sequence[Path] = ()
+    ) -> None:
         self._coder = coder
+        self._folders = folders
+        self._threads = usable_threads(threads)
         self._touched: dict[int, list[_Touch]] = {}
         for edit in edits:
             _require_edit(info, edit)
@@ -85,29 +98,40 @@ class SegmentChanges:
         frame = self._coder.frame
         return len(frame.offsets) if self._touched and frame.layout.is_lossy else len(self._touched)
 
-    def stored(self) -> Iterator[StoredSegment]:
-        """Yield the segments with new bytes in the order of the file's table; each is gone when the next one comes."""
+    def stored(self, on_bytes: Callable[[int], None]) -> Iterator[StoredSegment]:
+        """Yield the segments with new bytes in the order of the file's table; each is gone when the next one comes.
+
+        `on_bytes` hears how many bytes of samples were encoded, or looked at without finding a change.
+        """
+        frame = self._coder.frame
         indices = sorted(self._touched)
-        if self._coder.frame.layout.is_lossy:
+        if frame.layout.is_lossy:
             if not any(self._changes(index) for index in indices):
                 return
-            for index in range(len(self._coder.frame.offsets)):
-                samples = self._coder.decode(index)
-                self._apply(index, samples, 0)
-                yield _whole(index, self._coder.encode(samples))
+            indices = list(range(len(frame.offsets)))
         elif self._coder.is_streamed:
             for index in indices:
-                yield from self._streamed(index)
-        else:
-            for index in indices:
-                samples = self._coder.decode(index)
-                if self._apply(index, samples, 0):
-                    yield _whole(index, self._coder.encode(samples))
+                yield from self._streamed(index, on_bytes)
+            return
+        segment_bytes = frame.segment_height * frame.row_bytes
+        at_once = max(1, THREADS_BYTES // (segment_bytes * SEGMENT_COPIES))
+        for segment in map_in_order(self._encoded, indices, min(self._threads, at_once)):
+            on_bytes(segment_bytes)
+            if segment is not None:
+                yield segment
 
     def _changes(self, index: int) -> bool:
         return self._apply(index, self._coder.decode(index), 0)
 
-    def _streamed(self, index: int) -> Iterator[StoredSegment]:
+    def _encoded(self, index: int) -> StoredSegment | None:
+        """Return the segment with its edits, None if it is to stay as it is. Called by several threads."""
+        samples = self._coder.decode(index)
+        if not self._apply(index, samples, 0) and not self._coder.frame.layout.is_lossy:
+            return None
+        data = self._coder.encode(samples)
+        return StoredSegment(index, len(data), (data,))
+
+    def _streamed(self, index: int, on_bytes: Callable[[int], None]) -> Iterator[StoredSegment]:
         """Encode a large segment into an unlinked file, so that it never lies in memory whole."""
         has_changed = False
 
@@ -118,8 +142,10 @@ class SegmentChanges:
                 has_changed |= self._apply(index, samples, first_row)
                 first_row += len(samples)
                 yield samples
+                on_bytes(samples.nbytes)
 
-        with tempfile.TemporaryFile(prefix="spotless-") as file:
+        needed = int(self._coder.frame.byte_counts[index]) + GROWTH_BYTES
+        with scratch_file(self._folders, needed) as file:
             for data in self._coder.encode_pieces(edited()):
                 file.write(data)
             length = file.tell()
@@ -145,10 +171,6 @@ class SegmentChanges:
             has_changed = has_changed or not np.array_equal(place[mask], wanted[mask])
             place[mask] = wanted[mask]
         return has_changed
-
-
-def _whole(index: int, data: bytes) -> StoredSegment:
-    return StoredSegment(index, len(data), (data,))
 
 
 def _require_edit(info: ScanInfo, edit: Edit) -> None:

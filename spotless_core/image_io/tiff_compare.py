@@ -1,9 +1,9 @@
 """Prove that a patched TIFF differs from its scan only where the mask allows.
 
 Comes in: the scan, the copy, the mask. Goes out: nothing, or a `PreservationError` at the first difference. Every byte
-outside touched segments and their two tables is compared; touched segments are decoded from both files and compared
-sample by sample, padding included; appended data may only be new segments and tables; a directory that had to be
-edited must be exactly the edited one. Memory is bounded.
+but those written over in place is compared, the old bytes of moved segments too; touched segments are decoded from both
+files and compared sample by sample, padding included; appended data may only be new segments and tables; a directory
+that had to be edited must be exactly the edited one. Memory is bounded.
 """
 
 from pathlib import Path
@@ -72,7 +72,7 @@ class _Comparison:
             )
         other_coder = SegmentCoder(self._copy, other.frame, other.structure.byte_order)
         self._compare_layout(other_coder.frame)
-        allowed = self._allowed(other.frame)
+        allowed = self._allowed(other_coder.frame)
         edited = self._header.directory_edits if self._touched else ()
         for edit in edited:
             self._compare_directory(edit, allowed)
@@ -98,10 +98,14 @@ class _Comparison:
             raise PreservationError(f"strip or tile {int(np.flatnonzero(is_wrong)[0])} of the result lies wrongly.")
 
     def _allowed(self, other: Frame) -> list[Extent]:
-        """Return the extents of the scan's bytes that may differ in the result."""
+        """Return the extents of the scan's bytes that may differ in the result: what was written over in place.
+
+        The old bytes of a segment that moved, and those behind a shorter one, are the scan's as all others.
+        """
         frame = self._coder.frame
-        offsets, counts = frame.offsets[self._touched], frame.byte_counts[self._touched]
-        allowed = list(zip(offsets.tolist(), (offsets + counts).tolist(), strict=True))
+        offsets, counts = other.offsets[self._touched], other.byte_counts[self._touched]
+        has_stayed = offsets == frame.offsets[self._touched]
+        allowed = list(zip(offsets[has_stayed].tolist(), (offsets + counts)[has_stayed].tolist(), strict=True))
         if self._touched and frame.codec != "none":
             for old, new in ((frame.offset_entry, other.offset_entry), (frame.count_entry, other.count_entry)):
                 allowed += self._allowed_of_table(old, new)

@@ -30,6 +30,8 @@ DIGESTS = frozenset({RAW_IMAGE_DIGEST, NEW_RAW_IMAGE_DIGEST})
 JPEG_ONLY = frozenset({JPEG_TABLES, YCBCR_COEFFICIENTS, YCBCR_SUBSAMPLING, YCBCR_POSITIONING})
 """Some writers say YCbCrSubSampling of an RGB picture, too; without JPEG, readers would take it at its word."""
 DEFLATE_COMPRESSION = 8
+TRANSCODED = "the JPEG inside the TIFF was replaced by Deflate; outside the mask every sample is as it was decoded."
+NO_DIGEST = "the DNG's checksum of its picture was taken out, as it no longer fits."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class DirectoryEdit:
     directory: Directory
     dropped: frozenset[int]
     changed: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """What the change means, as a sentence for the receipt."""
+        return TRANSCODED if COMPRESSION in self.changed else NO_DIGEST
 
     def apply(self, structure: TiffStructure, data: bytes) -> bytes:
         """Return the directory's bytes after the change; `data`: its bytes before."""

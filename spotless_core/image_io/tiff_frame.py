@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spotless_core.errors import ScanError, TruncatedScanError, UnsupportedScanError
 from spotless_core.image_io.tiff_directories import Directory, Entry, TiffStructure
-from spotless_core.image_io.tiff_samples import SampleLayout, read_sample_layout
+from spotless_core.image_io.tiff_samples import LOSSLESS_JPEG, SampleLayout, read_sample_layout
 from spotless_core.image_io.tiff_tags import (
     HEIGHT,
     ROWS_PER_STRIP,
@@ -26,10 +26,12 @@ from spotless_core.image_io.tiff_tags import (
     WIDTH,
 )
 
-RATIO_CAPS = {"lzw": 1500, "deflate": 1100, "packbits": 64, "lzma": 14_000, "zstd": 33_000, "jpeg": 700}
+RATIO_CAPS = {
+    "lzw": 1500, "deflate": 1100, "packbits": 64, "lzma": 14_000, "zstd": 33_000, "jpeg": 700, LOSSLESS_JPEG: 16,
+}  # fmt: skip
 """Most bytes one stored byte can stand for. LZW: 12-bit codes of at most 4 kB strings. Deflate: 258 bytes from 2 bits.
 PackBits: 128 from 2. LZMA: 273 bytes from about 0.16 bits. Zstandard: a block of 128 kB from 4. JPEG: 1536 bytes of an
-MCU of ten blocks from 20 bits."""
+MCU of ten blocks from 20 bits. Lossless JPEG: a sample of 16 bits from one."""
 RATIO_ALLOWANCE_BYTES = 64
 STREAMED_CODECS = frozenset({"none", "deflate", "lzma", "packbits", "lzw"})
 """Codecs whose segments can be decoded and encoded piece by piece."""

@@ -9,7 +9,7 @@ Source: TIFF 6.0 section 2; measured against six libraries that rewrite files, a
 import contextlib
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from spotless_core.errors import OutputError, UnsupportedScanError
 from spotless_core.image_io.file_copy import copy_content
 from spotless_core.image_io.header_tiff import TiffHeader
+from spotless_core.image_io.progress import OnFraction, Progress
 from spotless_core.image_io.scan_file import WriteReport
-from spotless_core.image_io.tiff_changes import SegmentChanges
+from spotless_core.image_io.tiff_changes import SegmentChanges, StoredSegment
 from spotless_core.image_io.tiff_directories import KIND_BYTES, LONG, LONG8, UNSIGNED, Entry
 from spotless_core.image_io.tiff_segments import SegmentCoder
 
@@ -27,6 +28,8 @@ CLASSIC_LIMIT = 1 << 32
 """Offsets of a classic TIFF have 32 bits."""
 WORST_GROWTH = 2
 """LZW at its worst stores 12 bits for 8, the others a little over 8; twice the samples is above all of them."""
+ENCODING_EFFORT = 16
+"""Decoding and encoding a byte of samples takes about so many times what copying one takes."""
 
 
 class TiffPatch:
@@ -37,7 +40,7 @@ class TiffPatch:
         self._coder = coder
         self._changes = changes
 
-    def write(self, target: Path) -> WriteReport:
+    def write(self, target: Path, on_progress: OnFraction) -> WriteReport:
         """Write the patched copy to `target` and fsync it; on an error nothing is left there.
 
         Raises:
@@ -51,13 +54,17 @@ class TiffPatch:
         if target.exists() and not target.is_file():
             raise OutputError("the target exists and is not a regular file. Choose another name.")
         file.require_unchanged()
-        self._require_room()
+        must_measure = self._may_lack_room()
+        encoded_bytes = self._changes.most_segments() * self._segment_bytes() * (2 if must_measure else 1)
+        progress = Progress(on_progress, file.size + self._effort() * encoded_bytes)
+        if must_measure:
+            self._require_room(progress)
         try:
             descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
             raise OutputError(f"the result cannot be created ({error.strerror}). Check the output folder.") from error
         try:
-            report = self._write_to(descriptor)
+            report = self._write_to(descriptor, progress)
             file.require_unchanged()
         except BaseException as error:
             with contextlib.suppress(OSError):
@@ -69,15 +76,16 @@ class TiffPatch:
             raise
         finally:
             os.close(descriptor)
+        progress.finish()
         return report
 
-    def _write_to(self, descriptor: int) -> WriteReport:
+    def _write_to(self, descriptor: int, progress: Progress) -> WriteReport:
         file, frame = self._header.structure.file, self._coder.frame
-        copy_content(file.descriptor, descriptor, file.size)
+        copy_content(file.descriptor, descriptor, file.size, progress.add)
         writer = _Appender(descriptor, file.size)
         offsets, byte_counts = frame.offsets.copy(), frame.byte_counts.copy()
         touched = 0
-        for segment in self._changes.stored():
+        for segment in self._encoded(progress):
             touched += 1
             index = segment.index
             if segment.length <= byte_counts[index]:
@@ -95,22 +103,36 @@ class TiffPatch:
             self._patch_table(writer, frame.offset_entry, frame.offsets, offsets)
             self._patch_table(writer, frame.count_entry, frame.byte_counts, byte_counts)
         os.fsync(descriptor)
-        return WriteReport(self._header.info.preservation, touched, writer.end - file.size)
+        notes = tuple(dict.fromkeys(edit.note for edit in self._header.directory_edits))
+        return WriteReport(self._header.info.preservation, touched, writer.end - file.size, notes)
 
-    def _require_room(self) -> None:
-        """Refuse before anything is written if a classic TIFF could pass 4 GiB."""
-        frame, structure = self._coder.frame, self._header.structure
-        most = self._changes.most_segments()
-        if structure.is_big or frame.codec == "none" or not most:
-            return
-        tables = 2 * (len(frame.offsets) * KIND_BYTES[LONG] + 1)
-        worst = most * (frame.segment_height * frame.row_bytes * WORST_GROWTH + 1024)
-        if structure.file.size + tables + worst < CLASSIC_LIMIT:
-            return
-        # Too close for the estimate: encode once to know, and once more to write.
-        counts = frame.byte_counts
-        grown = sum(one.length + 1 for one in self._changes.stored() if one.length > counts[one.index])
-        if structure.file.size + tables + grown >= CLASSIC_LIMIT:
+    def _encoded(self, progress: Progress) -> Iterator[StoredSegment]:
+        effort = self._effort()
+        return self._changes.stored(lambda count: progress.add(effort * count))
+
+    def _effort(self) -> int:
+        return 1 if self._coder.frame.codec == "none" else ENCODING_EFFORT
+
+    def _segment_bytes(self) -> int:
+        return self._coder.frame.segment_height * self._coder.frame.row_bytes
+
+    def _tables_bytes(self) -> int:
+        """Most bytes that the two tables take at the end."""
+        return 2 * (len(self._coder.frame.offsets) * KIND_BYTES[LONG] + 1)
+
+    def _may_lack_room(self) -> bool:
+        """Whether a classic TIFF could pass 4 GiB if all segments grew as far as they can."""
+        structure, most = self._header.structure, self._changes.most_segments()
+        if structure.is_big or self._coder.frame.codec == "none" or not most:
+            return False
+        worst = most * (self._segment_bytes() * WORST_GROWTH + 1024)
+        return structure.file.size + self._tables_bytes() + worst >= CLASSIC_LIMIT
+
+    def _require_room(self, progress: Progress) -> None:
+        """Encode once to know whether a classic TIFF would pass 4 GiB, and refuse it before anything is written."""
+        counts = self._coder.frame.byte_counts
+        grown = sum(one.length + 1 for one in self._encoded(progress) if one.length > counts[one.index])
+        if self._header.structure.file.size + self._tables_bytes() + grown >= CLASSIC_LIMIT:
             raise UnsupportedScanError(
                 "the repaired file would pass the 4 GB limit of classic TIFF. Save the scan as BigTIFF."
             )

@@ -5,16 +5,16 @@ memory is bounded: segments too large for it wait in an unlinked temporary file,
 """
 
 import os
-import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable
-from io import FileIO
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from spotless_core.arrays.kinds import Samples
 from spotless_core.errors import ArrayContractError, OutputError
+from spotless_core.image_io.scratch import scratch_file
 from spotless_core.image_io.tiff_segments import SegmentCoder
 
 CACHE_BYTES = 64 << 20
@@ -24,10 +24,11 @@ SCRATCH_BYTES = 192 << 20
 
 
 class RowReader:
-    """Reads rows of one frame through a small cache of decoded segments."""
+    """Reads rows of one frame through a small cache of decoded segments; large ones wait in files in `folders`."""
 
-    def __init__(self, coder: SegmentCoder, scratch_bytes: int | None = None) -> None:
+    def __init__(self, coder: SegmentCoder, scratch_bytes: int | None = None, folders: Sequence[Path] = ()) -> None:
         self._coder = coder
+        self._folders = folders
         frame = coder.frame
         segment_bytes = frame.segment_height * frame.row_bytes
         # One row of segments must stay, or bands lower than a tile would decode each tile again and again.
@@ -91,7 +92,7 @@ class RowReader:
                 oldest = self._cached.popitem(last=False)[1]
                 if isinstance(oldest, _Scratch):
                     oldest.close()
-            held = _Scratch(self._coder.pieces(index))
+            held = _Scratch(self._coder.pieces(index), self._folders, frame.segment_rows(index) * frame.row_bytes)
         else:
             held = self._coder.decode(index)
             self._cached_bytes += held.nbytes
@@ -101,22 +102,15 @@ class RowReader:
         return held
 
 
-def _unlinked_file() -> FileIO:
-    try:
-        return tempfile.TemporaryFile(prefix="spotless-", buffering=0)
-    except OSError as error:
-        raise OutputError(f"no temporary file can be made ({error.strerror}). Check the temporary folder.") from error
-
-
 class _Scratch:
     """A decoded segment in an unlinked temporary file."""
 
     nbytes = 0
     """Takes no memory."""
 
-    def __init__(self, pieces: Iterable[Samples]) -> None:
+    def __init__(self, pieces: Iterable[Samples], folders: Sequence[Path], needed: int) -> None:
         size = 0
-        self._file = _unlinked_file()
+        self._file = scratch_file(folders, needed)
         try:
             for samples in pieces:
                 self._shape, self._dtype = samples.shape[1:], samples.dtype

@@ -28,12 +28,14 @@ from spotless_core.image_io.tiff_tags import (
 CODECS = {
     1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits", 34925: "lzma", 50000: "zstd", 7: "jpeg",
 }  # fmt: skip
-"""Compression tag values that can be decoded; all but JPEG can be written back exactly."""
+"""Compression tag values that can be decoded; all but lossy JPEG can be written back exactly."""
 OTHER_CODECS = {
     2: "CCITT", 3: "CCITT fax 3", 4: "CCITT fax 4", 6: "JPEG of the old kind", 34712: "JPEG 2000", 34713: "Nikon raw",
     34887: "LERC", 34892: "lossy JPEG", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
 LOSSY_CODECS = frozenset({"jpeg"})
+LOSSLESS_JPEG = "lossless jpeg"
+MAX_JPEG_COMPONENTS = 4
 PREDICTABLE = frozenset({"lzw", "deflate", "lzma", "zstd"})
 HORIZONTAL, FLOATING_POINT = 2, 3
 """Predictors."""
@@ -99,6 +101,9 @@ def read_sample_layout(structure: TiffStructure, directory: Directory) -> Sample
         raise ScanError(f"PlanarConfiguration {planar}; 1 or 2 expected. Export the scan again.")
     is_planar = planar == 2 and samples > 1
     codec = CODECS[compression]
+    if codec == "jpeg" and (photometric == LINEAR_RAW or bits == 16):
+        # The lossy kind has 8 bits, and a DNG gives it another number.
+        codec = LOSSLESS_JPEG
     layout = SampleLayout(
         photometric, samples, colors, extra_samples, bits, is_float, compression, codec, predictor, is_planar
     )
@@ -178,15 +183,21 @@ def _codec(structure: TiffStructure, directory: Directory, *, is_float: bool) ->
 
 
 def _require_matching_codec(layout: SampleLayout) -> None:
-    """Refuse YCbCr without JPEG, and JPEG of a kind that cannot be written as plain samples."""
-    if layout.codec != "jpeg":
-        if layout.photometric == YCBCR:
-            raise UnsupportedScanError("the image is YCbCr without JPEG; grey, RGB or CMYK expected. Export it as RGB.")
-        return
-    if layout.photometric == LINEAR_RAW or layout.bits != 8 or layout.is_float or layout.is_planar:
+    """Refuse YCbCr without JPEG, and JPEG of a kind that cannot be written again or as plain samples."""
+    if layout.codec != "jpeg" and layout.photometric == YCBCR:
+        raise UnsupportedScanError("the image is YCbCr without JPEG; grey, RGB or CMYK expected. Export it as RGB.")
+    if layout.codec in {"jpeg", LOSSLESS_JPEG} and layout.is_float:
+        raise UnsupportedScanError("JPEG of float samples; LZW or Deflate (ZIP) expected. Export it with one of these.")
+    if layout.codec == LOSSLESS_JPEG and not layout.is_planar and layout.samples > MAX_JPEG_COMPONENTS:
         raise UnsupportedScanError(
-            "JPEG inside a raw, planar or 16-bit TIFF; no compression, LZW or Deflate (ZIP) expected. "
-            "Export it with one of these."
+            f"lossless JPEG of {layout.samples} samples per pixel; at most {MAX_JPEG_COMPONENTS} expected. "
+            "Export it with LZW or Deflate (ZIP)."
+        )
+    if layout.codec != "jpeg":
+        return
+    if layout.is_planar:
+        raise UnsupportedScanError(
+            "JPEG inside a planar TIFF; no compression, LZW or Deflate (ZIP) expected. Export it with one of these."
         )
     if layout.samples != layout.color_channels:
         raise UnsupportedScanError(

@@ -20,7 +20,8 @@ from spotless_core.errors import ScanError
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.tiff_codecs import compress, decode_jpeg, decompress
 from spotless_core.image_io.tiff_frame import Frame, split_strips
-from spotless_core.image_io.tiff_samples import FLOATING_POINT, HORIZONTAL
+from spotless_core.image_io.tiff_lossless_jpeg import decode_lossless_jpeg, encode_lossless_jpeg
+from spotless_core.image_io.tiff_samples import FLOATING_POINT, HORIZONTAL, LOSSLESS_JPEG
 from spotless_core.image_io.tiff_streams import compress_pieces, decompress_pieces
 from spotless_core.image_io.tiff_tags import JPEG_TABLES
 
@@ -68,6 +69,10 @@ class SegmentCoder:
                 size, most_rows = (rows, frame.segment_width), frame.segment_height
                 photometric = frame.layout.photometric
                 return decode_jpeg(data, self._jpeg_tables, photometric, size, most_rows, frame.segment_samples)
+            if frame.codec == LOSSLESS_JPEG:
+                size = (rows, frame.segment_width)
+                bits = frame.layout.bits
+                return decode_lossless_jpeg(data, size, frame.segment_height, frame.segment_samples, bits)
             # A last strip may be padded to the height of the others; those rows are no samples.
             room = frame.segment_height * frame.row_bytes
             values = decompress(frame.codec, data, room, frame.row_bytes, rows)
@@ -103,6 +108,8 @@ class SegmentCoder:
 
     def encode(self, samples: Samples) -> bytes:
         """Return the stored bytes of a segment that `decode` gave (lossy: with Deflate); `samples` is only read."""
+        if self.frame.codec == LOSSLESS_JPEG:
+            return encode_lossless_jpeg(samples)
         values = self._to_values(samples)
         if self.frame.codec == "none":
             return values.tobytes()

@@ -34,7 +34,8 @@ LIBRARY_NAMES = (
 )
 MISSING = (
     "JPEG scans cannot be written without libturbojpeg. Install the package libturbojpeg0 (Debian, Ubuntu) "
-    "or jpeg-turbo (Homebrew), or allow JPEG scans to be encoded anew (allow_reencode)."
+    "or jpeg-turbo (Homebrew), or set output.allow_reencode = true (spotless: --allow-reencode): then they are encoded "
+    "anew."
 )
 NO_OUTPUT, PROGRESSIVE, COPY_NONE = 16, 32, 64
 STOP_ON_WARNING, LIMIT_SCANS = 8192, 32768

@@ -13,6 +13,7 @@ import numpy as np
 from spotless_core.arrays.kinds import Mask, Samples
 from spotless_core.errors import PreservationError, SpotlessError
 from spotless_core.image_io.scan_file import ScanFile
+from spotless_core.image_io.scratch import scratch_folders
 from spotless_core.photo import Edit, ScanInfo
 
 BAND_ROWS = 512
@@ -82,7 +83,7 @@ def _open_by_content(path: Path) -> ScanFile:
     from spotless_core.image_io.opening import open_scan
 
     # A result without a repair is the scan itself, in whatever codec.
-    return open_scan(path, float("inf"), allow_transcode=True)
+    return open_scan(path, float("inf"), allow_transcode=True, folders=scratch_folders(path.parent))
 
 
 def _compare_facts(before: ScanInfo, after: ScanInfo) -> None:

@@ -99,9 +99,12 @@ def _film_picture(rng: Rng, photo: NDArray[np.uint8], height: int, width: int) -
 
 
 def _large_grain(rng: Rng, bank: GrainBank, height: int, width: int) -> NDArray[np.float32]:
-    """Grain larger than one field, from windows of the bank's fields side by side."""
+    """Grain larger than one field, from windows of the bank's fields side by side.
+
+    Windows as large as the field would be one grain: two layers of it could cancel each other.
+    """
     grain = np.empty((height, width), np.float32)
-    side = film.GRAIN_FIELD_PX
+    side = film.GRAIN_FIELD_PX // 3
     for top in range(0, height, side):
         for left in range(0, width, side):
             part = grain[top : top + side, left : left + side]

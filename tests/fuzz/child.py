@@ -52,7 +52,7 @@ def handle(path: Path, target: Path) -> str:
 
 def restore(path: Path, target: Path) -> str:
     """Open, read, write and verify one file, as the pipeline does; errors come through."""
-    with open_scan(path) as scan:
+    with open_scan(path, allow_transcode=True) as scan:
         info = scan.info
         assert info.width * info.height <= MAX_CLAIM_PX, f"{path.stat().st_size} bytes pass for {info}"
         for top in {0, info.height // 2, info.height - 1}:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 34, 21
 """Odd, several strips and 8×8 blocks high, and small: a mutant costs a millisecond."""
+DNG_TAGS = [(50706, 1, 4, b"\1\4\0\0", True), (51111, 1, 16, bytes(range(16)), True)]
 EXIF = struct.pack("<2sHI H HHIHH HHII I II", b"II", 42, 8, 2, 274, 3, 1, 1, 0, 282, 5, 1, 38, 0, 4000, 1)
 
 
@@ -54,7 +55,10 @@ def _tiff_seeds(*, is_big: bool = False) -> list[bytes]:
         _tiff(is_big, colors, compression="packbits"),
         _tiff(is_big, colors, compression="lzma"),
         _tiff(is_big, eight, compression="jpeg"),
+        _tiff(is_big, eight, compression="jpeg", photometric="ycbcr", tile=(16, 16), rowsperstrip=None),
         _pages(is_big, colors, grey),
+        _pages(is_big, colors, grey, is_marked=True),
+        _tiff(is_big, colors, photometric="linear_raw", compression="zlib", extratags=DNG_TAGS),
         _with_preview(is_big, colors),
     ]
 
@@ -66,12 +70,19 @@ def _tiff(is_big: bool, samples: NDArray[np.generic], **options: object) -> byte
     return file.getvalue()
 
 
-def _pages(is_big: bool, colors: NDArray[np.generic], infrared: NDArray[np.generic]) -> bytes:
-    """A colour page and an unmarked grey page of the same size."""
+def _pages(
+    is_big: bool, colors: NDArray[np.generic], infrared: NDArray[np.generic], *, is_marked: bool = False
+) -> bytes:
+    """A colour page and a grey page of the same size; `is_marked`: with NewSubfileType 4, as infrared is."""
     file = io.BytesIO()
+    plain = {"metadata": None, "software": False, "rowsperstrip": 8}
     with tifffile.TiffWriter(file, bigtiff=is_big) as writer:
-        writer.write(colors, photometric="rgb", metadata=None, software=False, rowsperstrip=8, compression="lzw")
-        writer.write(infrared, photometric="minisblack", metadata=None, software=False, rowsperstrip=8)
+        writer.write(colors, photometric="rgb", compression="lzw", **plain)
+        writer.write(infrared, photometric="minisblack", subfiletype=int(is_marked), **plain)
+    if is_marked:
+        with tifffile.TiffFile(io.BytesIO(file.getvalue())) as tiff:
+            file.seek(tiff.pages[1].tags[254].valueoffset)
+        file.write(struct.pack("<I", 4))
     return file.getvalue()
 
 
@@ -123,6 +134,7 @@ def _png_seeds() -> list[bytes]:
             png_chunk(b"pHYs", struct.pack(">IIB", 157480, 157480, 1)),
             png_chunk(b"eXIf", EXIF),
             png_chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(200))),
+            png_chunk(b"iDOT", struct.pack(">7I", 2, 0, 17, 40, 17, 17, 400)),
             png_chunk(b"tEXt", b"Comment\0a frame"),
         )
     )

@@ -90,13 +90,14 @@ def test_the_probability_is_the_same_from_scratch_files(
     tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_grey_scan_with_a_faint_line(tmp_path / "scan.tif")
-    _, plain, found = detect_photo(tmp_path / "scan.tif", tools, OPTIONS)
+    _, found = detect_photo(tmp_path / "scan.tif", tools, OPTIONS, probability_path=tmp_path / "plain.tif")
 
     in_scratch_files(monkeypatch)
     in_bands_of(6, monkeypatch)
-    _, probability, again = detect_photo(tmp_path / "scan.tif", tools, OPTIONS)
+    _, again = detect_photo(tmp_path / "scan.tif", tools, OPTIONS, probability_path=tmp_path / "bands.tif")
 
-    assert (probability == plain).all()
+    probability = tifffile.imread(tmp_path / "bands.tif")
+    assert (probability == tifffile.imread(tmp_path / "plain.tif")).all()
     assert probability[550, 230] >= 0.5  # the line that the network does not see
     assert (again.mask == found.mask).all()
     assert again.defects == found.defects

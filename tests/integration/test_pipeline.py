@@ -13,8 +13,7 @@ from drawing_lama import add_untrained_lama
 from PIL import Image
 
 from spotless_core import pipeline
-from spotless_core.errors import ModelError, PreservationError, ScanError
-from spotless_core.image_io.scan_file import WriteReport
+from spotless_core.errors import ModelError, ScanError
 from spotless_core.inpainting.lama_fill import LamaFill
 from spotless_core.options import (
     DeviceChoice,
@@ -273,24 +272,6 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path, tools: Tools) -> None
         restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS, given_mask=tmp_path / "given.png")
 
 
-def test_a_result_that_differs_outside_the_mask_is_never_left_behind(
-    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_scan(tmp_path / "scan.tif")
-
-    def careless(self: object, target: Path, _edits: object) -> WriteReport:
-        samples = tifffile.imread(tmp_path / "scan.tif")
-        samples[0, 0, 0] ^= 1
-        tifffile.imwrite(target, samples, photometric="rgb", resolution=(4000, 4000), resolutionunit="INCH")
-        return WriteReport("exact", 1, 0)
-
-    monkeypatch.setattr("spotless_core.image_io.tiff.TiffScan.write_restored", careless)
-
-    with pytest.raises(PreservationError):
-        restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
-    assert not (tmp_path / "image.part").exists()
-
-
 def test_steps_are_told_in_order(tmp_path: Path, tools: Tools) -> None:
     write_scan(tmp_path / "scan.tif")
     steps: list[str] = []
@@ -302,15 +283,33 @@ def test_steps_are_told_in_order(tmp_path: Path, tools: Tools) -> None:
     assert list(dict.fromkeys(steps)) == ["decode", "detect", "inpaint", "encode", "verify"]
 
 
+def test_how_far_writing_the_result_is_gets_told_after_the_preview(tmp_path: Path, tools: Tools) -> None:
+    write_scan(tmp_path / "scan.tif")
+    told: list[float] = []
+
+    restore_photo(
+        tmp_path / "scan.tif",
+        outputs(tmp_path),
+        tools,
+        OPTIONS,
+        on_step=lambda step, fraction: told.append(fraction) if step == "encode" else None,
+    )
+
+    assert told == sorted(told)
+    assert [fraction for fraction in told if 0.5 < fraction < 1], "between the preview and the end"
+    assert told[-1] == 1
+
+
 def test_detect_gives_the_mask_that_restore_would_use(tmp_path: Path, tools: Tools) -> None:
     write_scan(tmp_path / "scan.tif")
 
-    _, probability, found = detect_photo(tmp_path / "scan.tif", tools, OPTIONS)
+    _, found = detect_photo(tmp_path / "scan.tif", tools, OPTIONS, probability_path=tmp_path / "p.tif")
     restore_photo(tmp_path / "scan.tif", outputs(tmp_path), tools, OPTIONS)
 
     with Image.open(tmp_path / "mask.part") as picture:
         assert (found.mask == (np.asarray(picture) == 255)).all()
-    assert probability.shape == (300, 400)
+    probability = tifffile.imread(tmp_path / "p.tif")
+    assert (probability.shape, probability.dtype) == ((300, 400), np.float32)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -34,9 +34,17 @@ def tools(bright_spot_models: Path) -> Tools:
     return load_tools(DeviceOptions(DeviceChoice.CPU), TELEA, bright_spot_models)
 
 
+def paths_in(folder: Path) -> OutputPaths:
+    return OutputPaths(folder / "image.part", folder / "mask.part", folder / "preview.part")
+
+
 def restore(folder: Path, tools: Tools, options: RestoreOptions = OPTIONS) -> Receipt:
-    paths = OutputPaths(folder / "image.part", folder / "mask.part", folder / "preview.part")
-    return restore_photo(folder / "scan.tif", paths, tools, options)
+    return restore_photo(folder / "scan.tif", paths_in(folder), tools, options)
+
+
+def write_mask_file(folder: Path, mask: np.ndarray) -> Path:
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "given.png")
+    return folder / "given.png"
 
 
 def draw_samples(bits: int = 16) -> np.ndarray:
@@ -84,7 +92,7 @@ def test_a_scan_without_infrared_has_none_in_its_receipt(tmp_path: Path, tools: 
 def test_a_result_with_another_infrared_plane_is_never_left_behind(
     tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(self: object, target: Path, _edits: object) -> WriteReport:
+    def careless(self: object, target: Path, *_rest: object) -> WriteReport:
         write_scan_with_infrared(target)
         samples = tifffile.imread(target)
         samples[7, 7, 3] ^= 1
@@ -134,35 +142,31 @@ def test_the_mask_is_a_tiff_where_the_options_say_so(tmp_path: Path, tools: Tool
     assert set(np.unique(mask)) == {0, 255}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_a_float_scan_is_repaired_in_float(tmp_path: Path, tools: Tools, dtype: type[np.floating]) -> None:
-    samples = (draw_samples() / 65535 * 4).astype(dtype)
-    tifffile.imwrite(tmp_path / "scan.tif", samples, photometric="rgb", resolution=(4000, 4000), resolutionunit="INCH")
+@pytest.mark.parametrize(
+    ("kind", "preservation", "words"),
+    [("tiff", "transcoded", "Deflate"), ("jpeg", "reencoded", "encoded anew"), ("dng", "exact", "checksum")],
+)
+def test_what_could_not_be_carried_as_it_was_is_a_note_in_plain_words(
+    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch, kind: str, preservation: str, words: str
+) -> None:
+    source, samples = tmp_path / "scan.tif", draw_samples(8)
+    if kind == "tiff":
+        tifffile.imwrite(source, samples, photometric="rgb", compression="jpeg", resolution=(4000, 4000))
+    elif kind == "jpeg":
+        Image.fromarray(samples).save(source, "JPEG", quality=95, dpi=(4000, 4000))
+        monkeypatch.setattr("spotless_core.image_io.jpeg.is_available", lambda: False)
+    else:
+        tags = [(50706, 1, 4, b"\1\4\0\0", True), (51111, 1, 16, bytes(range(16)), True)]
+        tifffile.imwrite(source, samples, photometric="linear_raw", extratags=tags, resolution=(4000, 4000))
+    options = replace(OPTIONS, allow_transcode=True, allow_reencode=True)
 
-    receipt = restore(tmp_path, tools)
-
-    with Image.open(tmp_path / "mask.part") as picture:
-        mask = np.asarray(picture) == 255
-    after = tifffile.imread(tmp_path / "image.part")
-    assert receipt.defects
-    assert after.dtype == dtype
-    assert (after[~mask] == samples[~mask]).all()
-    assert after[samples > 3.7].astype(float).mean() < 3
-
-
-def test_a_cmyk_scan_is_repaired_ink_by_ink(tmp_path: Path, tools: Tools) -> None:
-    light = draw_samples(8)
-    inks = np.dstack([255 - light, np.zeros(light.shape[:2], np.uint8)])
-    tifffile.imwrite(
-        tmp_path / "scan.tif", inks, photometric="separated", resolution=(4000, 4000), resolutionunit="INCH"
+    receipt = restore(tmp_path, tools, options)
+    receipt_of_nothing = restore_photo(
+        source, paths_in(tmp_path), tools, options, given_mask=write_mask_file(tmp_path, np.zeros((300, 400), bool))
     )
 
-    receipt = restore(tmp_path, tools)
-
-    with Image.open(tmp_path / "mask.part") as picture:
-        mask = np.asarray(picture) == 255
-    after = tifffile.imread(tmp_path / "image.part")
-    specks = light[..., 0] > 240
-    assert receipt.defects
-    assert (after[~mask] == inks[~mask]).all()
-    assert (255 - after[specks][:, :3]).mean() < 0.7 * 255
+    assert receipt.preservation == preservation
+    assert [note for note in receipt.notes if words in note]
+    assert receipt.outside_mask_identical == (preservation != "reencoded")
+    assert not [note for note in receipt_of_nothing.notes if words in note]
+    assert (tmp_path / "image.part").read_bytes() == source.read_bytes()

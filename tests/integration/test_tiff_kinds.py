@@ -1,4 +1,4 @@
-"""The whole flow over TIFF scans that are not 8- or 16-bit RGB: float, CMYK, JPEG inside, infrared."""
+"""The whole flow over TIFF scans that are not 8- or 16-bit RGB: float, CMYK, JPEG inside."""
 
 from pathlib import Path
 from typing import Any
@@ -108,20 +108,3 @@ def test_jpeg_inside_a_tiff_is_kept_as_decoded_where_that_is_allowed(
     require_specks_gone_and_all_else_kept(before, after, mask, picture[1])
     assert (receipt.preservation, receipt.outside_mask_identical) == ("transcoded", True)
     assert receipt.input.compression == "jpeg"
-
-
-def test_the_receipt_names_the_infrared_plane_and_its_hash(
-    tmp_path: Path, tools: Tools, picture: tuple[NDArray[np.float32], Mask]
-) -> None:
-    grey = np.rint(picture[0] * 65535).astype(np.uint16)
-    infrared = np.full((HEIGHT, WIDTH), 60000, np.uint16)
-    samples = np.stack([grey, grey, grey, infrared], axis=-1)
-    options = {"photometric": "rgb", "extrasamples": ["unspecified"], "compression": "lzma"}
-
-    receipt, before, after, mask = restore(tmp_path, tools, samples, options)
-
-    require_specks_gone_and_all_else_kept(before, after, mask, picture[1])
-    assert np.array_equal(after[:, :, 3], infrared)
-    found = receipt.input.infrared
-    assert found is not None
-    assert (found.source, found.index, found.is_sure, len(found.sha256)) == ("sample", 3, True, 64)

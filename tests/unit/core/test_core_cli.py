@@ -67,10 +67,14 @@ def test_a_missing_scan_is_exit_66(tmp_path: Path) -> None:
     assert main(["restore", str(tmp_path / "no.tif"), str(tmp_path / "out.tif")]) == 66
 
 
-def test_a_missing_folder_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["restore", "detect"])
+def test_a_missing_folder_is_said_before_anything_is_loaded(
+    tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_scan(tmp_path / "in.tif")
+    monkeypatch.setattr("spotless_core.pipeline.load_tools", lambda *_: pytest.fail("the networks were loaded"))
 
-    assert main(["restore", str(tmp_path / "in.tif"), str(tmp_path / "no/out.tif")]) == 73
+    assert main([command, str(tmp_path / "in.tif"), str(tmp_path / "no/out.tif")]) == 73
 
 
 def test_our_own_lama_is_refused_while_it_does_not_ship(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,3 +102,34 @@ def test_detect_writes_the_mask_and_the_probability(tmp_path: Path) -> None:
     probability = tifffile.imread(tmp_path / "p.tif")
     assert probability.dtype == np.float32
     assert probability[drawn].min() > 0.9
+
+
+def test_a_mask_named_tif_is_a_tiff(tmp_path: Path) -> None:
+    drawn = write_scan(tmp_path / "in.tif", specks=4)
+    files = [str(tmp_path / name) for name in ("in.tif", "out.tif", "m.tif", "found.TIFF")]
+
+    main(["restore", *files[:2], "--mask-out", files[2], "--device", "cpu", "--inpaint", "ns"])
+    main(["detect", files[0], files[3], "--device", "cpu"])
+
+    mask = tifffile.imread(files[2])
+    assert (mask[drawn] == 255).all()
+    assert np.array_equal(tifffile.imread(files[3]), mask)
+
+
+def test_jpeg_inside_a_tiff_is_detected_always_and_restored_where_that_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scan(tmp_path / "plain.tif", bits=8)
+    tifffile.imwrite(
+        tmp_path / "in.tif", tifffile.imread(tmp_path / "plain.tif"), photometric="rgb", compression="jpeg"
+    )
+    restore = ["restore", str(tmp_path / "in.tif"), str(tmp_path / "out.tif"), "--device", "cpu", "--inpaint", "ns"]
+
+    detected = main(["detect", str(tmp_path / "in.tif"), str(tmp_path / "m.png"), "--device", "cpu"])
+    refused = main(restore)
+    message = capsys.readouterr()
+    restored = main([*restore, "--allow-transcode"])
+
+    assert (detected, refused, restored) == (0, 65, 0)
+    assert "--allow-transcode" in message.err
+    assert "replaced by Deflate" in capsys.readouterr().out

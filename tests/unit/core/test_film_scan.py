@@ -37,6 +37,14 @@ def test_the_dusty_scan_differs_from_the_clean_one_only_near_its_elements(photo:
     assert scan.truth.any()
 
 
+def test_grain_is_as_strong_everywhere() -> None:
+    scan = make_film_scan(np.full((120, 180, 3), 120, np.uint8), 1600, 2400, 3)
+
+    squares = scan.clean[:1536, :2304].reshape(6, 256, 9, 256, 3).std(axis=(1, 3))
+
+    assert squares.min() > 0.85 * squares.max()
+
+
 def test_dust_on_a_negative_is_brighter_than_the_film_below(photo: np.ndarray) -> None:
     scan = make_film_scan(photo, 600, 900, 3)
 

@@ -1,5 +1,6 @@
 """The promises of JPEG, PNG, BMP and PNM at length: every byte of a result, and many more random masks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ def random_edit(scan: ScanFile, seed: int) -> tuple[Edit, Mask]:
     mask = random.random(shape) < random.choice([0.001, 0.02, 0.5])
     samples = random.integers(0, 1 << scan.info.bits, (*shape, scan.info.color_channels)).astype(scan.info.dtype)
     return Edit(0, 0, samples, mask), mask
+
+
+@pytest.fixture(autouse=True)
+def without_syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing written here must survive a power cut, and waiting for the disk takes most of the time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @needs_library

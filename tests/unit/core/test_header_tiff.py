@@ -82,7 +82,7 @@ def check(path: Path, max_megapixels: float = 100) -> None:
 UNSUPPORTED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "JPEG inside": (lambda p: write(p, RGB.astype("u1"), compression="jpeg"), "allow_transcode"),
     "JPEG of the old kind": (lambda p: set_short(write(p), 259, 6), "JPEG of the old kind"),
-    "JPEG of 16 bits": (lambda p: set_short(write(p), 259, 7), "16-bit"),
+    "JPEG of float": (lambda p: set_short(write(p, RGB.astype("f4")), 259, 7), "JPEG of float samples"),
     "LERC": (lambda p: set_short(write(p), 259, 34887), "LERC"),
     "unknown codec": (lambda p: set_short(write(p), 259, 4711), "codec 4711"),
     "double": (lambda p: write(p, grainy((HEIGHT, WIDTH, 3)).astype("f8")), "64/64/64 bits"),

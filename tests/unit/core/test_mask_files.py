@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spotless_core.errors import MissingInputError, OutputError, ScanError
-from spotless_core.image_io import mask_png
-from spotless_core.image_io.mask_png import read_mask, write_mask
+from spotless_core.image_io import mask_file
+from spotless_core.image_io.mask_file import read_mask, write_mask
 from spotless_core.options import MaskFormat
 from spotless_core.photo import ScanInfo
 
@@ -36,7 +36,7 @@ def test_a_mask_comes_back_as_it_was_written(
 ) -> None:
     mask = random_mask(seed, shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mask_png, "BAND_BYTES", band_bytes)
+        patch.setattr(mask_file, "BAND_BYTES", band_bytes)
 
         write_mask(tmp_path / "m.part", mask, replace(INFO, width=shape[1], height=shape[0]), mask_format)
 

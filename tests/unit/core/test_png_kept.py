@@ -162,3 +162,41 @@ def test_an_independent_decoder_reads_the_result(tmp_path: Path) -> None:
     mask = frame_mask(edit)
     assert np.array_equal(read[~mask], frame[~mask])
     assert np.array_equal(read[mask], np.broadcast_to(edit.samples[0, 0], read[mask].shape))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the picture", "behind it"])
+def test_an_index_of_the_picture_data_goes_as_soon_as_they_are_made_anew(tmp_path: Path, *, after: bool) -> None:
+    frame = grainy_frame(3, np.uint8)
+    index = chunk(b"iDOT", struct.pack(">7I", 2, 0, 31, 40, 31, 30, 2000))
+    text = chunk(b"tEXt", b"Comment\0kept")
+    content = encoded(frame, text, index + text) if after else encoded(frame, text + index + text, text)
+    edit, target = speck(frame), tmp_path / "out.png"
+
+    with opened(tmp_path, content) as scan:
+        report = scan.write_restored(target, [edit])
+        scan.check_restored(target, frame_mask(edit))
+        written = target.read_bytes()
+        untouched = scan.write_restored(target, [])
+        scan.check_restored(target, frame_mask(edit))
+
+    assert target.read_bytes() == content
+    kept = [data for name, data in chunks(content) if name not in {b"IDAT", b"iDOT"}]
+    assert [data for name, data in chunks(written) if name != b"IDAT"] == kept
+    assert "iDOT" in report.notes[0]
+    assert untouched.notes == ()
+
+
+def test_a_result_that_kept_a_stale_index_or_lost_more_than_it_is_found(tmp_path: Path) -> None:
+    frame = grainy_frame(3, np.uint8)
+    index, text = chunk(b"iDOT", bytes(28)), chunk(b"tEXt", b"Comment\0kept")
+    edit, target = speck(frame), tmp_path / "out.png"
+
+    with opened(tmp_path, encoded(frame, index + text)) as scan:
+        scan.write_restored(target, [edit])
+        written = target.read_bytes()
+        for spoilt in (
+            written.replace(text, b""), written.replace(text, index + text), written.replace(text, text + text)
+        ):  # fmt: skip
+            target.write_bytes(spoilt)
+            with pytest.raises(PreservationError):
+                scan.check_restored(target, frame_mask(edit))

@@ -11,7 +11,7 @@ from spotless_core.arrays import windows
 from spotless_core.arrays.encoding import Encoding, sense_encoding
 from spotless_core.errors import MissingInputError, OutputError, ScanError
 from spotless_core.image_io.edited_rows import EditedRows
-from spotless_core.image_io.mask_png import read_mask, write_mask
+from spotless_core.image_io.mask_file import read_mask, write_mask
 from spotless_core.image_io.preview import write_preview
 from spotless_core.photo import Edit, ScanInfo
 

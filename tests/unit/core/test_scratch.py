@@ -65,8 +65,8 @@ def test_large_planes_lie_in_files_without_a_name(tmp_path: Path) -> None:
 
 def test_all_planes_together_keep_to_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
-    plain = ScratchSpace._open
-    monkeypatch.setattr(ScratchSpace, "_open", lambda self, needed: (opened.append(needed), plain(self, needed))[1])
+    plain = scratch.scratch_file
+    monkeypatch.setattr(scratch, "scratch_file", lambda *folders: (opened.append(folders[1]), plain(*folders))[1])
 
     with ScratchSpace([tmp_path], memory_bytes=1000) as space:
         for height in (6, 5, 4):
@@ -158,7 +158,7 @@ def test_a_folder_in_memory_is_passed_over(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_released_plane_gives_its_memory_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
-    monkeypatch.setattr(ScratchSpace, "_open", lambda self, needed: opened.append(needed))
+    monkeypatch.setattr(scratch, "scratch_file", lambda _folders, needed: opened.append(needed))
 
     with ScratchSpace([tmp_path], memory_bytes=1000) as space:
         first = space.plane((8, 100), np.uint8)

@@ -281,6 +281,36 @@ def test_every_single_changed_byte_outside_touched_strips_is_found(tmp_path: Pat
                 scan.check_restored(target, mask)
 
 
+@pytest.mark.parametrize("compression", ["zstd", "lzw", "zlib", "packbits"])
+@pytest.mark.parametrize("repair", ["longer", "shorter"])
+def test_a_changed_byte_of_what_a_repair_left_behind_is_found(tmp_path: Path, compression: str, repair: str) -> None:
+    samples = np.full((HEIGHT, WIDTH, 3), 0x0707, "u2") if repair == "longer" else grainy(HEIGHT, WIDTH, 3)
+    source, target = write(tmp_path / "scan.tif", samples, compression=compression), tmp_path / "out.tif"
+    mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[16:32] = True
+    noise = np.random.default_rng(3).integers(0, 65536, (16, WIDTH, 3)).astype("u2")
+    wanted = noise if repair == "longer" else np.full_like(noise, 0x0707)
+    with tifffile.TiffFile(source) as tiff:
+        old_start, old_end = (tiff.pages[0].dataoffsets[1] + size for size in (0, tiff.pages[0].databytecounts[1]))
+
+    with TiffScan(source, 10) as scan:
+        scan.write_restored(target, [Edit(16, 0, wanted, mask[16:32])])
+        scan.check_restored(target, mask)
+        with tifffile.TiffFile(target) as tiff:
+            new_start, new_size = tiff.pages[0].dataoffsets[1], tiff.pages[0].databytecounts[1]
+        left_behind = range(old_start, old_end) if new_start >= old_end else range(new_start + new_size, old_end)
+        good = target.read_bytes()
+        for position in left_behind[:: max(1, len(left_behind) // 20)]:
+            data = bytearray(good)
+            data[position] ^= 1
+            target.write_bytes(data)
+            with pytest.raises(PreservationError, match="which no repair may touch"):
+                scan.check_restored(target, mask)
+
+    assert (new_start >= old_end) == (repair == "longer")
+    assert len(left_behind) > 10
+
+
 def test_a_result_cut_short_is_found(tmp_path: Path) -> None:
     source, target = write(tmp_path / "scan.tif", compression="lzw"), tmp_path / "out.tif"
     edit, mask = speck()

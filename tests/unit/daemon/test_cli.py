@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.cli import build_parser, main, parse_duration
+from spotlessd.arguments import build_parser, parse_arguments, parse_duration
+from spotlessd.cli import main
 from spotlessd.database import Database
 from spotlessd.job import Identity
 from spotlessd.ledger import Ledger
@@ -102,9 +103,15 @@ def test_an_unknown_target_is_exit_code_66(config: Path, command: str, capsys: p
     assert main([command, "nothing.tif", "--config", str(config)]) == 66
 
 
-def test_retry_wants_a_target_or_all() -> None:
+@pytest.mark.parametrize("words", [[], ["7", "--all"], ["7", "--reason", "memory"]])
+def test_retry_wants_a_target_or_all_or_a_reason(words: list[str]) -> None:
     with pytest.raises(SystemExit):
-        build_parser().parse_args(["retry"])
+        parse_arguments(["retry", *words])
+
+
+@pytest.mark.parametrize("words", [["7"], ["--all"], ["--reason", "memory"], ["--all", "--reason", "memory"]])
+def test_retry_takes_one_or_all_or_all_with_a_reason(words: list[str]) -> None:
+    assert parse_arguments(["retry", *words]).command == "retry"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1d", 86400)])

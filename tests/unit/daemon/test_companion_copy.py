@@ -15,9 +15,9 @@ from spotlessd import companion_copy
 from spotlessd.companion_copy import Copied, Copier, NotCopiedError, found_companions, name_roles
 from spotlessd.companions import CompanionRules
 from spotlessd.errors import PublishError
+from spotlessd.headers import measure_scan
 from spotlessd.result_files import part_paths
 from spotlessd.roots import Candidate
-from spotlessd.service import measure_scan
 
 RULES = CompanionRules()
 

@@ -74,7 +74,7 @@ def watch(folder: Path, database: Database, companions: CompanionRules | None = 
     settings = WatchSettings(settle_seconds=SETTLE_SECONDS, incomplete_seconds=30, sidecar_seconds=PATIENCE_SECONDS)
     reconciler = Reconciler(
         [root],
-        Rules(settings, "recipe"),
+        Rules(settings),
         ledger,
         LocalEngine(ledger, "me", RetryPolicy()),
         board,

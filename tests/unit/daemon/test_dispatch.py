@@ -2,33 +2,41 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from fake_workers import FakeRestorer, check_fake_header, write_fake_scan
 
-from spotless_core.options import RestoreOptions
+from spotless_core.options import FilmFormat, RestoreOptions
 from spotlessd.companion_copy import Copier
 from spotlessd.company import Company
 from spotlessd.database import Database
 from spotlessd.dispatch import RECHECK_SECONDS, Dispatcher, DispatchSettings
 from spotlessd.engine import LocalEngine
-from spotlessd.errors import WorkerDiedError
+from spotlessd.errors import LedgerError, WorkerDiedError
+from spotlessd.found_receipts import found_scans
 from spotlessd.job import Identity, Job, JobState, Overrides, RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.messages import Failed, Finished, WorkOrder
-from spotlessd.reconcile import found_scans
+from spotlessd.profiles import Profile, Reading
 from spotlessd.roots import MARKER_NAME, NameRules, Root
 from spotlessd.settle import Settler
+from spotlessd.start_checks import DEADLINE_BASE_SECONDS, MEMORY_PATIENCE_SECONDS
 from spotlessd.supervisor import Event, StartTrouble, WorkerLost, WorkerState
+
+SECONDS_PER_MEGAPIXEL = 60.0
 
 
 class PlayedSupervisor:
     """Takes orders; what has become of them is put into `events` by the test."""
 
+    memory_mb = 0.0
+    max_memory_mb = 10_000.0
+
     def __init__(self) -> None:
         self.state = WorkerState.IDLE
+        self.stops = 0
         self.events: list[Event] = []
         self.orders: list[WorkOrder] = []
         self.is_dropped = False
@@ -52,6 +60,9 @@ class PlayedSupervisor:
     def seconds_to_start(self, now: float) -> float:
         return 0.0
 
+    def stop(self) -> None:
+        self.stops += 1
+
     def drop(self) -> None:
         self.is_dropped = True
         self.state = WorkerState.DOWN
@@ -72,6 +83,8 @@ class Bench:
     company: Company
     free: list[int] = field(default_factory=lambda: [10**12])
     wall: list[float] = field(default_factory=lambda: [1000.0])
+    free_memory: list[float] = field(default_factory=lambda: [1e6])
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def queue(self, name: str = "frame.tif", overrides: Overrides | None = None, recipe: str = "recipe") -> int:
         path = self.root.input / name
@@ -97,10 +110,12 @@ class Bench:
         receipt = FakeRestorer().restore(order, lambda step, fraction: None)
         self.supervisor.events.append(Finished(order.job_id, order.attempt, receipt, 1.0))
 
-    def fail(self, exit_code: int, *, is_retryable: bool, message: str = "why.") -> None:
+    def fail(
+        self, exit_code: int, *, is_retryable: bool, message: str = "why.", is_out_of_memory: bool = False
+    ) -> None:
         order = self.supervisor.orders[-1]
         self.supervisor.events.append(
-            Failed(order.job_id, order.attempt, "Error", message, exit_code, is_retryable, 1.0)
+            Failed(order.job_id, order.attempt, "Error", message, exit_code, is_retryable, 1.0, is_out_of_memory)
         )
 
     def job(self, job_id: int) -> Job:
@@ -124,7 +139,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         (folder / MARKER_NAME).write_text("dark\n")
     with Database.open(tmp_path / "ledger.sqlite3") as database:
         ledger, supervisor = Ledger(database), PlayedSupervisor()
-        wall, free = [1000.0], [10**12]
+        wall, free, free_memory = [1000.0], [10**12], [1e6]
+        sizes: dict[str, tuple[int, int]] = {}
         engine = LocalEngine(ledger, "me", RetryPolicy(), clock=lambda: wall[0], draw=lambda: 0.0)
         company = Company(
             ledger,
@@ -139,12 +155,13 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
             engine,
             supervisor,  # type: ignore[arg-type]  # played by the test
             {"scans": root},
-            DispatchSettings("dark", RestoreOptions(), reserve_bytes=1000),
+            DispatchSettings("dark", RestoreOptions(), reserve_bytes=1000, seconds_per_megapixel=SECONDS_PER_MEGAPIXEL),
             company,
-            Copier(lambda _: (1, 1), lambda: None),
+            Copier(lambda path: sizes.get(path.name, (1, 1)), lambda: None),
             free_bytes=lambda _: free[0],
+            free_memory_mb=lambda: free_memory[0],
         )
-        yield Bench(root, ledger, engine, supervisor, dispatcher, company, free, wall)
+        yield Bench(root, ledger, engine, supervisor, dispatcher, company, free, wall, free_memory, sizes)
 
 
 def test_a_queued_scan_is_ordered_restored_and_published(bench: Bench) -> None:
@@ -368,3 +385,201 @@ def test_no_job_starts_before_the_folder_was_looked_at(bench: Bench) -> None:
     bench.tick()
 
     assert bench.supervisor.orders == []
+
+
+def spooled(bench: Bench, folder: Path) -> Bench:
+    """Let the scans of the bench's root be copied first, as on a share."""
+    bench.root.reading = Reading(spool="always")
+    bench.dispatcher._settings = replace(bench.dispatcher._settings, spool_dir=folder)
+    return bench
+
+
+def test_a_scan_on_a_share_is_ordered_with_a_local_copy_and_its_own_name(bench: Bench, tmp_path: Path) -> None:
+    bench = spooled(bench, tmp_path / "spool")
+    job_id = bench.queue("frame.tif")
+
+    bench.tick()
+    order = bench.supervisor.orders[-1]
+    bench.work()
+    bench.tick()
+
+    assert order.spool == tmp_path / "spool" / f"spotlessd-{job_id}-1.tif"
+    assert (order.source, order.source_name) == (bench.root.input / "frame.tif", "frame.tif")
+    assert bench.job(job_id).state is JobState.DONE
+
+
+def test_a_copy_that_a_killed_worker_left_is_removed_with_its_job(bench: Bench, tmp_path: Path) -> None:
+    bench = spooled(bench, tmp_path / "spool")
+    bench.queue("frame.tif")
+    bench.tick()
+    order = bench.supervisor.orders[-1]
+    assert order.spool is not None
+    order.spool.write_bytes(b"half")
+
+    bench.supervisor.events.append(WorkerLost(order, WorkerDiedError("gone.")))
+    bench.tick()
+
+    assert not order.spool.exists()
+
+
+def test_no_room_for_the_copy_pauses_the_queue_before_an_attempt_is_spent(bench: Bench, tmp_path: Path) -> None:
+    bench = spooled(bench, tmp_path / "spool")
+    bench.dispatcher._free_bytes = lambda path: 10**12 if path == bench.root.output else 100
+    job_id = bench.queue("frame.tif")
+
+    bench.tick()
+
+    assert "copy of a scan" in bench.dispatcher.pause_reason
+    assert bench.job(job_id).attempt == 0
+
+
+@pytest.mark.parametrize(("exit_code", "is_retryable"), [(65, False), (66, False), (75, True)])
+def test_a_share_that_goes_away_in_the_middle_is_not_the_scans_fault(
+    bench: Bench, exit_code: int, is_retryable: bool
+) -> None:
+    job_id = bench.queue("frame.tif")
+    bench.tick()
+    marker = bench.root.input / MARKER_NAME
+    marker.unlink()
+
+    bench.fail(exit_code, is_retryable=is_retryable)
+    bench.tick()
+    away = bench.job(job_id)
+    marker.write_text("dark\n")
+    bench.wall[0] += 3600
+    bench.tick(1.0)
+    bench.work()
+    bench.tick(2.0)
+
+    assert (away.state, away.strikes) == (JobState.QUEUED, 0)
+    assert MARKER_NAME in away.reason
+    assert bench.job(job_id).state is JobState.DONE
+
+
+def test_the_receipt_names_the_recipe_that_ran_and_not_the_one_it_was_queued_with(bench: Bench) -> None:
+    plain, again = bench.queue("frame.tif", recipe="old"), bench.queue("frame.tif", recipe="old+3")
+    bench.root.profile = Profile(recipe="new")
+
+    for now in (0.0, 1.0):
+        bench.tick(now)
+        bench.work()
+        bench.tick(now)
+
+    recipes = {found.recipe for found in found_scans(bench.root)}
+    assert [bench.job(number).state for number in (plain, again)] == [JobState.DONE, JobState.DONE]
+    assert recipes == {"new", "new+3"}
+
+
+def test_each_folder_is_restored_with_its_own_options(bench: Bench) -> None:
+    options = RestoreOptions(film_format=FilmFormat.MM120_67)
+    bench.dispatcher._settings = replace(bench.dispatcher._settings, profiles={"scans": options})
+    bench.queue("frame.tif")
+
+    bench.tick()
+
+    assert bench.supervisor.orders[-1].options == options
+
+
+def test_each_shortage_of_memory_makes_the_next_attempt_ask_for_less(bench: Bench) -> None:
+    bench.engine.policy = RetryPolicy(may_use_cpu=True)
+    job_id = bench.queue()
+    for _ in range(2):
+        bench.tick()
+        bench.fail(69, is_retryable=True, is_out_of_memory=True)
+    bench.tick()
+    bench.tick()
+
+    tiles = [order.options.detect.tile_px for order in bench.supervisor.orders]
+    assert tiles == [1024, 512, 512]
+    assert [order.is_on_cpu for order in bench.supervisor.orders] == [False, False, True]
+    assert bench.supervisor.stops == 2  # a fresh child has the whole device
+    assert bench.job(job_id).strikes == 0
+
+
+def test_a_frame_waits_for_memory_and_a_smaller_one_goes_first(bench: Bench) -> None:
+    large, small = bench.queue("large.tif"), bench.queue("small.tif")
+    bench.sizes["large.tif"] = (40_000, 10_000)
+    bench.free_memory[0] = 1500.0
+
+    bench.tick()
+    bench.tick()
+
+    assert [order.job_id for order in bench.supervisor.orders] == [small]
+    waiting = bench.job(large)
+    assert (waiting.state, waiting.attempt) == (JobState.QUEUED, 0)
+    assert waiting.reason.startswith("waits for memory: 1500 MB free, 3000 MB wanted for 400 megapixels")
+    assert bench.dispatcher.pause_reason == ""
+
+
+def test_a_frame_that_waited_for_memory_long_enough_is_tried_all_the_same(bench: Bench) -> None:
+    large = bench.queue("large.tif")
+    bench.sizes["large.tif"] = (40_000, 10_000)
+    bench.free_memory[0] = 1500.0
+    bench.tick(now=0.0)
+    bench.wall[0] += MEMORY_PATIENCE_SECONDS
+
+    bench.tick(now=MEMORY_PATIENCE_SECONDS)
+
+    assert [order.job_id for order in bench.supervisor.orders] == [large]
+
+
+def test_a_large_frame_may_take_longer_than_a_small_one(bench: Bench) -> None:
+    bench.queue("large.tif")
+    bench.sizes["large.tif"] = (10_000, 2_000)
+
+    bench.tick()
+
+    assert bench.supervisor.orders[0].deadline_seconds == DEADLINE_BASE_SECONDS + 20 * SECONDS_PER_MEGAPIXEL
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_what_the_worker_said_is_kept_until_the_ledger_can_be_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    job_id = bench.queue()
+    bench.tick()
+    if is_lost:
+        bench.supervisor.events.append(WorkerLost(bench.supervisor.orders[0], WorkerDiedError("killed.")))
+    else:
+        bench.fail(65, is_retryable=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "fail", _refuse)
+        with pytest.raises(LedgerError):
+            bench.tick(may_start=False)
+    bench.tick(may_start=False)
+
+    assert bench.job(job_id).strikes == 1
+    assert bench.dispatcher.job is None
+
+
+def _refuse(*_: object) -> bool:
+    raise LedgerError("the disk is full.")
+
+
+def test_a_link_that_took_a_scans_place_is_not_read(bench: Bench, tmp_path: Path) -> None:
+    job_id = bench.queue("frame.tif")
+    path = bench.root.input / "frame.tif"
+    path.rename(tmp_path / "outside.tif")
+    path.symlink_to(tmp_path / "outside.tif")
+
+    bench.tick()
+
+    assert bench.supervisor.orders == []
+    assert bench.job(job_id).state is JobState.SUPERSEDED
+
+
+def test_a_job_whose_result_lies_there_with_its_receipt_is_done_without_the_worker(bench: Bench) -> None:
+    bench.queue()
+    bench.tick()
+    bench.work()
+    bench.tick()
+    published = bench.published()
+    with bench.ledger._database.transaction() as connection:  # as a ledger without its last commits has it
+        connection.execute("UPDATE job SET state = 'queued', attempt = 0, outputs = '{}', plan = ''")
+
+    bench.tick()
+
+    assert len(bench.supervisor.orders) == 1
+    assert bench.ledger.jobs()[0].outputs["image"] == "frame.tif"
+    assert bench.published() == published

@@ -16,11 +16,11 @@ from spotlessd.company import Company
 from spotlessd.database import Database
 from spotlessd.dispatch import Dispatcher, DispatchSettings
 from spotlessd.engine import LocalEngine
+from spotlessd.found_receipts import found_scans
 from spotlessd.job import COMPANION_RECIPE, Identity, Job, JobState, RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.messages import Finished, WorkOrder
 from spotlessd.publish import PublishPlan, read_receipt
-from spotlessd.reconcile import found_scans
 from spotlessd.roots import MARKER_NAME, NameRules, Root
 from spotlessd.settle import Settler
 from spotlessd.supervisor import Event, WorkerState
@@ -28,6 +28,9 @@ from spotlessd.supervisor import Event, WorkerState
 
 class WorkingSupervisor:
     """Does every order at once, in this process."""
+
+    memory_mb = 0.0
+    max_memory_mb = 10_000.0
 
     def __init__(self) -> None:
         self.state = WorkerState.IDLE

@@ -1,19 +1,25 @@
 """The doctor sees what is wrong with a station and says what to do."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from spotless_core.image_io.opening import open_scan
-from spotlessd import doctor
-from spotlessd.doctor import Check, Finished, Runner, draw_scan, inotify_check, job_check, run_checks, run_command
+from spotless_core.options import DeviceChoice
+from spotlessd import machine_checks, station_checks
+from spotlessd.checking import Check, Finished, Runner, run_command
+from spotlessd.doctor import run_checks
 from spotlessd.file_systems import Mount
+from spotlessd.machine_checks import draw_scan, gpu_node_checks, job_check
 from spotlessd.roots import MARKER_NAME
 from spotlessd.settings import Settings, load_settings
 from spotlessd.station import init_station
+from spotlessd.station_checks import inotify_check, scratch_check
 
 
 @pytest.fixture
@@ -22,10 +28,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def works(arguments: list[str], timeout_seconds: float) -> Finished:
-    """Every child ends well; `restore` copies its input."""
-    if "restore" in arguments:
-        source, target = arguments[4:6]
-        Path(target).write_bytes(Path(source).read_bytes())
+    """Every child ends well; a daemon publishes a copy of the scan with a receipt."""
+    if "--once" in arguments:
+        folder = Path(arguments[-1]).parent
+        (folder / "restored" / "scan.tif").write_bytes((folder / "scans" / "scan.tif").read_bytes())
+        (folder / "restored" / "receipts").mkdir()
+        receipt = {"seconds": {"total": 1.5}, "device": "CPU"}
+        (folder / "restored" / "receipts" / "scan.json").write_text(json.dumps(receipt))
     return Finished(0, "fine\n")
 
 
@@ -42,7 +51,7 @@ def test_a_fresh_station_is_healthy(settings: Settings) -> None:
 
     stations = [check for name, check in checks.items() if name.startswith(("scans", "state", "ledger", "folders"))]
     assert [check for check in stations if not check.ok or check.fix] == []
-    assert len(stations) == 9
+    assert len(stations) == 10
 
 
 def test_without_a_station_the_machine_alone_is_looked_at() -> None:
@@ -92,7 +101,7 @@ def test_too_little_space_is_found(settings: Settings) -> None:
 
 
 def test_a_ledger_on_a_network_share_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "mount_of", lambda folder: Mount(Path("/srv"), "nfs4"))
+    monkeypatch.setattr(station_checks, "mount_of", lambda folder: Mount(Path("/srv"), "nfs4"))
 
     checks = found(settings)
 
@@ -102,7 +111,7 @@ def test_a_ledger_on_a_network_share_is_found(settings: Settings, monkeypatch: p
 
 
 def test_events_on_a_network_share_are_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "mount_of", lambda folder: Mount(Path("/srv"), "cifs"))
+    monkeypatch.setattr(station_checks, "mount_of", lambda folder: Mount(Path("/srv"), "cifs"))
     events = settings.model_copy(update={"watch": settings.watch.model_copy(update={"mode": "events"})})
 
     assert found(events)["scans: file system"].ok is False
@@ -132,7 +141,7 @@ def test_weights_with_another_checksum_are_found(tmp_path: Path, monkeypatch: py
         "".join(f'[{name}]\nfile = "{name}.safetensors"\nsha256 = "{right}"\n' for name in ("good", "bad", "gone")),
         encoding="utf-8",
     )
-    monkeypatch.setattr(doctor, "packaged_file", lambda folder, name: tmp_path / name)
+    monkeypatch.setattr(machine_checks, "packaged_file", lambda folder, name: tmp_path / name)
 
     checks = found(None)
 
@@ -144,7 +153,7 @@ def test_weights_with_another_checksum_are_found(tmp_path: Path, monkeypatch: py
 
 
 def test_a_missing_libturbojpeg_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "find_library", lambda name: None)
+    monkeypatch.setattr(machine_checks, "find_library", lambda name: None)
 
     check = found(None)["libturbojpeg"]
 
@@ -168,11 +177,93 @@ def test_a_job_without_a_result_is_found() -> None:
 
 def test_a_job_that_changes_its_input_is_found() -> None:
     def harms(arguments: list[str], timeout_seconds: float) -> Finished:
-        for path in arguments[4:6]:
-            Path(path).write_bytes(b"harmed")
-        return Finished(0, "done")
+        done = works(arguments, timeout_seconds)
+        (Path(arguments[-1]).parent / "scans" / "scan.tif").write_bytes(b"harmed")
+        return done
 
-    assert job_check(None, harms).ok is False
+    check = job_check(None, harms)
+
+    assert (check.ok, "changed" in check.detail) == (False, True)
+
+
+def test_a_job_that_came_out_well_tells_device_and_seconds() -> None:
+    assert job_check(None, works).detail == "a drawn scan was restored on CPU in 1.5 s"
+
+
+def test_the_small_job_runs_with_the_stations_device_and_inpainter(settings: Settings) -> None:
+    seen = []
+
+    def looks(arguments: list[str], timeout_seconds: float) -> Finished:
+        seen.append(load_settings(Path(arguments[-1])))
+        return works(arguments, timeout_seconds)
+
+    device = settings.device.model_copy(update={"device": DeviceChoice.CPU, "threads": 1})
+    assert job_check(settings.model_copy(update={"device": device}), looks).ok
+
+    assert (seen[0].device.device, seen[0].device.threads) == ("cpu", 1)
+    assert seen[0].inpaint.method == settings.inpaint.method
+
+
+def test_a_share_that_hangs_is_told_and_not_touched_again(settings: Settings) -> None:
+    root = settings.roots[0]
+
+    def hangs(arguments: list[str], timeout_seconds: float) -> Finished:
+        return Finished(124, "") if arguments[-1] == str(root.input) else works(arguments, timeout_seconds)
+
+    checks = found(settings, hangs)
+
+    assert (checks["scans: input"].ok, "no answer within" in checks["scans: input"].detail) == (False, True)
+    assert "scans: marker in scans" not in checks
+    assert checks["scans: output"].ok
+
+
+def test_room_for_large_scans_is_counted_at_14_bytes_a_pixel(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = settings.disk.reserve_mb * 1_000_000 + 14 * 300_000_000
+    monkeypatch.setattr(station_checks.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+
+    too_little = scratch_check("scratch", settings.roots[0].output, settings)
+    enough = scratch_check("scratch", settings.roots[0].output, settings.model_copy(update={"max_megapixels": 290.0}))
+
+    assert (too_little.ok, "room for 300 megapixels" in too_little.detail) == (False, True)
+    assert "TMPDIR" in too_little.fix
+    assert enough.ok
+
+
+def test_memory_is_no_room_for_large_scans(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(station_checks, "mount_of", lambda folder: Mount(Path("/tmp"), "tmpfs"))
+
+    check = scratch_check("scratch", settings.roots[0].output, settings)
+
+    assert (check.ok, "room for 0 megapixels" in check.detail) == (False, True)
+
+
+def test_a_graphics_card_without_its_cuda_node_is_found(tmp_path: Path) -> None:
+    without_card = list(gpu_node_checks(tmp_path))
+    (tmp_path / "nvidia0").touch()
+    (missing,) = gpu_node_checks(tmp_path)
+    (tmp_path / "nvidia-uvm").touch()
+    (there,) = gpu_node_checks(tmp_path)
+
+    assert without_card == []
+    assert (missing.ok, there.ok) == (False, True)
+    assert "nvidia-modprobe" in missing.fix
+
+
+@pytest.mark.parametrize(("command", "ok"), [(("sh", "-c", "true"), True), (("/no/such/hook",), False)])
+def test_the_program_to_be_told_is_looked_for(settings: Settings, command: tuple[str, ...], ok: bool) -> None:
+    notify = settings.notify.model_copy(update={"command": command})
+
+    assert found(settings.model_copy(update={"notify": notify}))["notify.command"].ok is ok
+
+
+def test_a_childs_work_is_not_steered_by_our_own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOTLESSD_DEVICE__DEVICE", "cuda")
+
+    done = run_command([sys.executable, "-c", "import os; print('SPOTLESSD_DEVICE__DEVICE' in os.environ)"], 30)
+
+    assert done.output.strip() == "False"
 
 
 def test_the_drawn_scan_is_one_the_program_takes(tmp_path: Path) -> None:

@@ -51,6 +51,24 @@ def test_the_unit_may_write_results_and_state_and_only_read_scans(tmp_path: Path
     assert values(unit, "ReadOnlyPaths") == ['"-/srv/film/my scans"']
 
 
+def test_a_spool_outside_the_state_folder_may_be_written(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, 'watch.spool_dir = "/srv/fast"\n')
+
+    unit = render_unit(settings, "system", PYTHON)
+
+    assert values(unit, "ReadWritePaths") == ['"-/srv/film/state" "-/srv/fast" "-/srv/film/100%%"']
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(30, 180), (600, 660)])
+def test_the_service_is_given_the_time_that_the_job_in_hand_may_take(tmp_path: Path, grace: int, seconds: int) -> None:
+    settings = make_settings(tmp_path, f"queue.stop_grace_seconds = {grace}\n")
+
+    (agent,) = plan_service(settings, "user", platform="darwin", home=tmp_path, python=PYTHON).files
+
+    assert values(render_unit(settings, "system", PYTHON), "TimeoutStopSec") == [str(seconds)]
+    assert plistlib.loads(agent.text.encode())["ExitTimeOut"] == seconds
+
+
 def test_no_placeholder_is_left(settings: Settings) -> None:
     for scope in ("system", "user"):
         assert "%i" not in render_unit(settings, scope, PYTHON)
@@ -110,8 +128,9 @@ def test_on_macos_a_launch_agent_is_written(settings: Settings, tmp_path: Path) 
     agent = plistlib.loads(file.text.encode())
     assert file.path == tmp_path / "Library" / "LaunchAgents" / "org.spotless.spotlessd.darkroom-1.plist"
     assert agent["ProgramArguments"] == [
-        str(PYTHON), "-m", "spotlessd", "run", "--config", str(settings.config_path)
-    ]  # fmt: skip
+        *(str(PYTHON), "-m", "spotlessd", "run", "--config", str(settings.config_path)),
+        "--wait-for-config",
+    ]
     assert "@" not in agent["StandardErrorPath"]
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
 
@@ -146,3 +165,24 @@ def test_systemd_accepts_the_rendered_unit(settings: Settings, tmp_path: Path, s
     complaints = [line for line in done.stderr.splitlines() if unit.name in line]
     assert complaints == []
     assert "Failed to initialize" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not on this machine")
+def test_systemd_finds_little_exposed_in_the_machines_unit(settings: Settings, tmp_path: Path) -> None:
+    unit = tmp_path / "spotlessd-darkroom-1.service"
+    unit.write_text(render_unit(settings, "system", Path(sys.executable)), encoding="utf-8")
+
+    # --threshold: exit status 1 above this exposure, in tenths; 0 is nothing, 100 everything.
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=25", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze cannot judge a unit that is not installed")
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    assert "Overall exposure level" in done.stdout

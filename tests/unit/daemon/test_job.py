@@ -107,3 +107,26 @@ def test_every_decision_is_a_legal_move(kind: FailureKind, crashes: int, interru
     decision = decide(job, Failure(kind, "why"), POLICY, jitter)
 
     assert is_legal_move(JobState.RUNNING, decision.state)
+
+
+@pytest.mark.parametrize("exit_code", [65, 69, 70, 73])
+def test_too_little_memory_is_nobodys_fault_whatever_else_the_error_says(exit_code: int) -> None:
+    kind = classify_failure(exit_code, is_retryable=True, is_out_of_memory=True)
+
+    assert kind is FailureKind.MEMORY
+
+
+@pytest.mark.parametrize(("may_use_cpu", "tries"), [(False, 2), (True, 3)])
+def test_a_scan_that_never_finds_enough_memory_is_held_after_its_last_way(may_use_cpu: bool, tries: int) -> None:
+    policy = RetryPolicy(max_attempts=1, may_use_cpu=may_use_cpu)
+    failure = Failure(FailureKind.MEMORY, "the device ran out of memory.")
+
+    states = []
+    for shortages in range(tries):
+        decision = decide(running_job(shortages=shortages), failure, policy, 0.0)
+        states.append(decision.state)
+
+    assert states == [JobState.QUEUED] * (tries - 1) + [JobState.HELD]
+    assert (decision.shortages, decision.crashes, decision.failures) == (tries, 0, 0)
+    assert ("on the CPU" in decision.reason) is may_use_cpu
+    assert decision.reason.endswith("the device ran out of memory.")

@@ -13,7 +13,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from spotlessd.database import MIGRATIONS, Database
 from spotlessd.errors import LedgerError
 from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides
-from spotlessd.ledger import CLOCK_STEP_SECONDS, FoundScan, Ledger
+from spotlessd.ledger import FoundScan, Ledger
+from spotlessd.ledger_reading import CLOCK_STEP_SECONDS
 
 SCANS = frozenset({"scans"})
 RETRY = Decision(JobState.QUEUED, "try again", crashes=1)

@@ -253,3 +253,15 @@ def test_the_parts_of_a_plan_are_known_from_its_names(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "roll/frame.tif")
 
     assert publish.planned_parts(tmp_path, "roll/frame.tif", plan) == part_paths(tmp_path, "roll/frame.tif", 7, 1)
+
+
+def test_a_folder_that_a_killed_run_made_is_on_disk_before_anything_is_named_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(publish, "sync_folder", synced.append)
+    publish.make_folders(tmp_path, "roll/frame.tif")  # and the run was killed
+
+    plan_of(tmp_path, "roll/frame.tif")
+
+    assert {tmp_path, tmp_path / "roll", tmp_path / "masks", tmp_path / "masks" / "roll"} <= set(synced)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_workers import check_fake_header, write_fake_scan
+from loguru import logger
 
 from spotlessd.board import Board
 from spotlessd.database import Database
@@ -15,9 +16,11 @@ from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError
 from spotlessd.job import JobState, RetryPolicy
 from spotlessd.ledger import Ledger
+from spotlessd.profiles import Profile
 from spotlessd.reconcile import Reconciler, Rules
 from spotlessd.roots import MARKER_NAME, NameRules, Root
 from spotlessd.settings_sections import WatchSettings
+from spotlessd.settle import LONG_ZERO_TAIL, ZERO_TAIL
 
 SETTLE_SECONDS = 5.0
 
@@ -49,6 +52,7 @@ class Watched:
 
 def watch(folder: Path, database: Database, recipe: str = "recipe", *, counts_age: bool = False) -> Watched:
     root = Root("scans", folder / "in", folder / "out", "dark", NameRules((".tif",)), False, False)
+    root.profile = Profile(recipe=recipe)
     for place in (root.input, root.output):
         place.mkdir(exist_ok=True)
         (place / MARKER_NAME).write_text("dark\n")
@@ -56,7 +60,7 @@ def watch(folder: Path, database: Database, recipe: str = "recipe", *, counts_ag
     engine = LocalEngine(ledger, "me", RetryPolicy())
     reconciler = Reconciler(
         [root],
-        Rules(WatchSettings(settle_seconds=SETTLE_SECONDS, incomplete_seconds=30), recipe, counts_age=counts_age),
+        Rules(WatchSettings(settle_seconds=SETTLE_SECONDS, incomplete_seconds=30), counts_age=counts_age),
         ledger,
         engine,
         board,
@@ -218,3 +222,103 @@ def test_a_file_dated_in_the_future_waits_no_longer_than_others(tmp_path: Path, 
     watched.settle()
 
     assert watched.states() == {"future.tif": JobState.QUEUED}
+
+
+def test_a_job_gets_the_recipe_and_the_priority_of_its_folder(watched: Watched) -> None:
+    watched.root.profile = Profile(recipe="large", priority=7)
+    write_fake_scan(watched.root.input / "a.tif")
+
+    watched.settle()
+
+    job = watched.ledger.jobs()[0]
+    assert (job.recipe, job.priority) == ("large", 7)
+
+
+def test_what_is_left_out_is_shown_with_its_reason_and_holds_nothing_up(watched: Watched, tmp_path: Path) -> None:
+    write_fake_scan(tmp_path / "elsewhere.tif")
+    (watched.root.input / "link.tif").symlink_to(tmp_path / "elsewhere.tif")
+
+    watched.look()
+    shown = [(file.rel, file.reason) for file in watched.board.waiting()]
+    is_quiet = watched.reconciler.is_quiet
+    (watched.root.input / "link.tif").unlink()
+    watched.look(1)
+
+    assert shown == [("link.tif", "left out: a symbolic link; links are not followed. Put the file itself here")]
+    assert is_quiet
+    assert watched.board.waiting() == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="leases are Linux's")
+def test_on_a_share_no_lease_is_asked_for(watched: Watched) -> None:
+    # NFS without a delegation and SMB without an oplock refuse every lease: such a file would wait for ever.
+    watched.root.is_network = True
+    path = write_fake_scan(watched.root.input / "a.tif")
+
+    with path.open("ab"):
+        watched.look()
+        watched.look(WatchSettings().settle_seconds_network + 1)
+
+    assert watched.states() == {"a.tif": JobState.QUEUED}
+
+
+def test_a_file_on_a_share_settles_for_longer(watched: Watched) -> None:
+    watched.root.is_network = True
+    write_fake_scan(watched.root.input / "a.tif")
+
+    watched.look()
+    watched.look(SETTLE_SECONDS + 1)
+    too_soon = watched.states()
+    watched.look(WatchSettings().settle_seconds_network - SETTLE_SECONDS)
+
+    assert too_soon == {}
+    assert watched.states() == {"a.tif": JobState.QUEUED}
+
+
+def test_a_file_that_ends_in_zeros_waits_twice_as_long_and_is_warned_of_once(watched: Watched) -> None:
+    path = write_fake_scan(watched.root.input / "a.tif", size=200_000)
+    with path.open("r+b") as file:
+        file.seek(-70_000, os.SEEK_END)
+        file.write(bytes(70_000))
+    os.utime(path, (1, 1))
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    watched.settle()
+    before = watched.states(), [file.reason for file in watched.board.waiting()]
+    for _ in range(4):
+        watched.look(SETTLE_SECONDS)
+    logger.remove(sink)
+
+    assert before == ({}, [ZERO_TAIL])
+    assert watched.states() == {"a.tif": JobState.QUEUED}
+    assert len(lines) == 1
+    assert "a.tif" in lines[0]
+
+
+def test_a_file_whose_second_half_is_zero_waits_until_it_changes(watched: Watched) -> None:
+    whole = write_fake_scan(watched.root.input / "a.tif", size=1_000_000).read_bytes()
+    path = watched.root.input / "a.tif"
+    path.write_bytes(whole[:500_000] + bytes(len(whole) - 500_000))
+    watched.settle()
+    reasons = [file.reason for file in watched.board.waiting()]
+    for _ in range(5):
+        watched.look(SETTLE_SECONDS)
+    while_half = watched.states()
+
+    path.write_bytes(whole)
+    watched.settle()
+
+    assert reasons == [LONG_ZERO_TAIL]
+    assert while_half == {}
+    assert watched.states() == {"a.tif": JobState.QUEUED}
+
+
+def test_a_scan_that_is_black_at_its_end_is_taken_after_all(watched: Watched) -> None:
+    path = write_fake_scan(watched.root.input / "a.tif", size=1_000_000)
+    with path.open("r+b") as file:
+        file.seek(500_000)
+        file.write(bytes(path.stat().st_size - 500_000))
+    for _ in range(10):
+        watched.look(SETTLE_SECONDS)
+
+    assert watched.states() == {"a.tif": JobState.QUEUED}

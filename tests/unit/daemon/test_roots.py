@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from spotlessd import roots as roots_module
+from spotlessd import station_roots as station_roots_module
 from spotlessd.errors import ConfigError, RootUnavailableError, StationBusyError
 from spotlessd.file_systems import Mount
-from spotlessd.roots import MARKER_NAME, NameRules, Root, check_marker, open_roots, write_marker
+from spotlessd.roots import MARKER_NAME, NameRules, Root, check_marker, write_marker
 from spotlessd.settings import Settings, load_settings
+from spotlessd.station_roots import open_roots
 
 STATION = "darkroom"
 
@@ -101,6 +103,23 @@ def test_configured_patterns_are_left_out_too() -> None:
     assert not rules.allows("a_proof.TIF")
     assert not rules.allows(".a.tif")
     assert rules.allows("a.tif")
+
+
+def test_a_pattern_with_a_slash_is_held_against_the_path(root: Root) -> None:
+    root.rules = NameRules((".tif",), ("Roll1/proofs", "*/test_*"))
+    for rel in ("roll1/proofs/a.tif", "proofs/a.tif", "roll1/test_1.tif", "test_1.tif"):
+        (root.input / rel).parent.mkdir(parents=True, exist_ok=True)
+        (root.input / rel).write_bytes(b"x")
+
+    assert {candidate.rel for candidate in root.scan()} == {"proofs/a.tif", "test_1.tif"}
+
+
+@pytest.mark.parametrize("name", ["$RECYCLE.BIN", "System Volume Information", "lost+found", "@Recycle", "#snapshot"])
+def test_what_systems_and_stations_keep_for_themselves_is_left_out(root: Root, name: str) -> None:
+    (root.input / name).mkdir()
+    (root.input / name / "a.tif").write_bytes(b"x")
+
+    assert list(root.scan()) == []
 
 
 def test_the_config_says_what_belongs_to_a_scan_in_upper_or_lower_case(tmp_path: Path) -> None:
@@ -206,8 +225,6 @@ def test_another_file_system_is_refused_once_and_taken_when_its_marker_is_right(
     with pytest.raises(RootUnavailableError, match="another file system"):
         root.ensure_available()
 
-    with pytest.raises(RootUnavailableError, match="another file system"):
-        root.ensure_available()  # the output folder's turn
     root.ensure_available()
 
 
@@ -252,7 +269,7 @@ def test_a_root_that_is_away_does_not_stop_the_start(tmp_path: Path) -> None:
     ],
 )
 def test_overlapping_folders_are_refused(tmp_path: Path, roots: list[tuple[str, str]]) -> None:
-    with pytest.raises(ConfigError, match=r"spotlessd\.toml: roots: "):
+    with pytest.raises(ConfigError, match=r"lies in|overlap"):
         open_roots(make_settings(tmp_path, roots))
 
 
@@ -268,6 +285,107 @@ def test_two_roots_may_share_an_output(tmp_path: Path) -> None:
     assert len(open_roots(make_settings(tmp_path, [("a", "out"), ("b", "out")]))) == 2
 
 
+def test_a_share_that_was_away_at_the_start_is_polled_once_it_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root,) = open_roots(make_settings(tmp_path))
+    before = root.is_polled, root.is_spooled
+    for folder in (root.input, root.output):
+        folder.mkdir()
+        write_marker(folder, STATION)
+    monkeypatch.setattr(roots_module, "mount_of", lambda folder: Mount(Path("/"), "cifs"))
+
+    root.ensure_available()
+
+    assert before == (False, False)
+    assert (root.is_network, root.is_polled, root.is_spooled) == (True, True, True)
+
+
+def test_a_share_that_becomes_a_local_disk_is_watched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root,) = open_roots(make_settings(tmp_path))
+    for folder in (root.input, root.output):
+        folder.mkdir()
+        write_marker(folder, STATION)
+    monkeypatch.setattr(roots_module, "mount_of", lambda folder: Mount(Path("/"), "nfs4"))
+    root.ensure_available()
+    monkeypatch.setattr(roots_module, "mount_of", lambda folder: Mount(Path("/"), "ext4"))
+    monkeypatch.setattr(roots_module, "_device_of", lambda folder: 12345)
+
+    with pytest.raises(RootUnavailableError, match="another file system"):
+        root.ensure_available()
+
+    assert (root.is_network, root.is_polled) == (False, False)
+
+
+def test_what_lies_on_a_share_says_so(root: Root) -> None:
+    (root.input / "a.tif").write_bytes(b"x")
+    local = [candidate.is_network for candidate in root.scan()]
+
+    root.is_network = True
+
+    assert local == [False]
+    assert [candidate.is_network for candidate in root.scan()] == [True]
+
+
+@pytest.mark.parametrize(
+    ("spool", "kind", "is_spooled"),
+    [("auto", "ext4", False), ("auto", "cifs", True), ("never", "cifs", False), ("always", "ext4", True)],
+)
+def test_scans_of_shares_are_copied_first_unless_the_config_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool: str, kind: str, is_spooled: bool
+) -> None:
+    monkeypatch.setattr(station_roots_module, "mount_of", lambda folder: Mount(Path("/"), kind))
+
+    (root,) = open_roots(make_settings(tmp_path, extra=f'watch.spool = "{spool}"\n'))
+
+    assert root.is_spooled == is_spooled
+
+
+def test_an_output_that_a_new_mount_puts_into_the_input_is_refused_for_as_long_as_it_lies_there(root: Root) -> None:
+    root.ensure_available()
+    inner = root.input / "inner"
+    inner.mkdir()
+    write_marker(inner, root.station_id)
+    shutil.rmtree(root.output)
+    root.output.symlink_to(inner)
+    root._devices[root.output] = 12345  # what was mounted there before
+
+    for _ in range(2):
+        with pytest.raises(RootUnavailableError, match="reach each other"):
+            root.ensure_available()
+
+    root.output.unlink()
+    root.output.mkdir()
+    write_marker(root.output, root.station_id)
+    with pytest.raises(RootUnavailableError, match="another file system"):
+        root.ensure_available()
+    root.ensure_available()
+
+
+def test_what_is_left_out_is_named_with_its_reason_for_as_long_as_it_lies_there(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.tif").write_bytes(b"x")
+    link = root.input / "link.tif"
+    link.symlink_to(tmp_path / "elsewhere.tif")
+    found = list(root.scan())
+    left_out = dict(root.left_out)
+    link.unlink()
+    list(root.scan())
+
+    assert found == []
+    assert list(left_out) == ["link.tif"]
+    assert "links are not followed" in left_out["link.tif"]
+    assert root.left_out == {}
+
+
+@pytest.mark.parametrize("spelt", ['state_dir = "link/state"\n', 'watch.spool_dir = "link/spool"\n'])
+def test_nothing_of_ours_lies_in_a_watched_folder_through_a_link(tmp_path: Path, spelt: str) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+
+    with pytest.raises(ConfigError, match="lies in input"):
+        open_roots(make_settings(tmp_path, extra=spelt))
+
+
 @pytest.mark.parametrize(
     ("mode", "kind", "is_polled"),
     [
@@ -280,7 +398,7 @@ def test_two_roots_may_share_an_output(tmp_path: Path) -> None:
 def test_network_shares_are_polled_unless_the_config_says_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, kind: str, is_polled: bool
 ) -> None:
-    monkeypatch.setattr(roots_module, "mount_of", lambda folder: Mount(Path("/"), kind))
+    monkeypatch.setattr(station_roots_module, "mount_of", lambda folder: Mount(Path("/"), kind))
 
     (root,) = open_roots(make_settings(tmp_path, extra=f'watch.mode = "{mode}"\n'))
 

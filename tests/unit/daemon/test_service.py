@@ -171,3 +171,18 @@ def test_a_station_is_served_by_one_daemon(settings: Settings) -> None:
     with pytest.raises(StationBusyError):
         run_once(settings)
     lock.close()
+
+
+def test_a_link_is_not_reprocessed(settings: Settings, tmp_path: Path) -> None:
+    outside = write_fake_scan(tmp_path / "outside.tif")
+    with Database.open(settings.state_dir / LEDGER_NAME) as database:
+        number = Board(database).ask("reprocess", {"root": "scans", "rel": "link.tif"}, time.time())
+    (scans(settings) / "link.tif").symlink_to(outside)
+
+    assert run_once(settings) == 0
+
+    with Database.open(settings.state_dir / LEDGER_NAME) as database:
+        command = Board(database).command(number)
+    assert command is not None
+    assert "links are not followed" in command.answer
+    assert not (restored(settings) / "link.tif").exists()

@@ -1,8 +1,11 @@
 """The configuration is checked as a whole, and every problem names its place."""
 
 import pickle
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +30,15 @@ def problems_of(path: Path) -> tuple[str, ...]:
         load_settings(path)
     assert caught.value.exit_code == 78
     return caught.value.problems
+
+
+def keys_in(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Every key of a TOML table and of those below it; of a list of tables, the first one's."""
+    for key, value in table.items():
+        yield (key,)
+        inner = value[0] if isinstance(value, list) and value else value
+        if isinstance(inner, dict):
+            yield from ((key, *rest) for rest in keys_in(inner))
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +166,13 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
     assert problem.startswith(f"{path}:2: not TOML: ")
 
 
+@pytest.mark.parametrize(("text", "line"), [("typo", 1), ("", 1), ("a = 1\nb = [1,", 2)])
+def test_toml_that_ends_too_early_names_its_last_line(tmp_path: Path, text: str, line: int) -> None:
+    path = write_config(tmp_path, text, root="")
+
+    assert problems_of(path)[0].startswith(f"{path}:{line}: not TOML: " if text else f"{path}: roots: nothing came")
+
+
 def test_a_missing_file_is_an_error_and_not_an_empty_config(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path / "none.toml")
 
@@ -273,16 +292,12 @@ def test_the_recipe_changes_with_the_weights(tmp_path: Path, monkeypatch: pytest
 def test_the_packaged_config_has_every_key_with_its_default(tmp_path: Path) -> None:
     path = tmp_path / "spotlessd.toml"
     path.write_bytes(packaged_file("config", "spotlessd.toml").read_bytes())
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    in_file = {(name,) for name in table} | {
-        (name, key)
-        for name, value in table.items()
-        for key in (value if isinstance(value, dict) else value[0] if name == "roots" else ())
-    }
-
     settings = load_settings(path)
+    with_profile = re.sub(r"^#(?=[a-z\[])", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    path.write_text(with_profile, encoding="utf-8")
 
-    assert in_file == set(known_keys(Settings))
+    assert set(keys_in(tomllib.loads(with_profile))) == set(known_keys(Settings))
+    assert load_settings(path).roots[0].mask.sensitivity == "high"
     assert settings == load_settings(write_config(tmp_path))
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from spotlessd.errors import StationBusyError, StationExistsError
 from spotlessd.packaged import packaged_file
-from spotlessd.roots import MARKER_NAME, open_roots
+from spotlessd.roots import MARKER_NAME
 from spotlessd.settings import load_settings
 from spotlessd.station import init_station
+from spotlessd.station_roots import open_roots
 
 
 def test_a_new_station_is_ready_to_run(tmp_path: Path) -> None:

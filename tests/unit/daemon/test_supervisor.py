@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ from fake_workers import HOG_MB, load_dead, load_fake, load_never, write_fake_sc
 
 from spotless_core.options import RestoreOptions
 from spotlessd import supervisor as supervisor_module
-from spotlessd.errors import WorkerDiedError, WorkerStalledError, WorkerTooLargeError
+from spotlessd.errors import WorkerDiedError, WorkerLateError, WorkerStalledError, WorkerTooLargeError
 from spotlessd.messages import Failed, Finished, Ready, WorkerSetup, WorkOrder
 from spotlessd.supervisor import Event, Limits, StartTrouble, Supervisor, WorkerLost, WorkerState
 from spotlessd.worker import Loader
@@ -128,6 +129,17 @@ def test_a_child_without_progress_is_killed(make: Make, tmp_path: Path) -> None:
     assert isinstance(lost, WorkerLost)
     assert isinstance(lost.error, WorkerStalledError)
     assert not psutil.pid_exists(pid)
+
+
+def test_a_child_that_moves_for_longer_than_its_frame_may_is_killed(make: Make, tmp_path: Path) -> None:
+    supervisor = start(make(stall_seconds=60.0))
+
+    supervisor.submit(replace(order(tmp_path, "endless.tif"), deadline_seconds=1.0), time.monotonic())
+    lost = wait_for(supervisor, WorkerLost)
+
+    assert isinstance(lost, WorkerLost)
+    assert isinstance(lost.error, WorkerLateError)
+    assert "queue.seconds_per_megapixel" in str(lost.error)
 
 
 def test_a_frozen_child_is_killed_too(make: Make, tmp_path: Path) -> None:

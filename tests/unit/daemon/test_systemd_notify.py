@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.systemd_notify import SystemdNotifier
+from spotlessd.systemd_notify import ALIVE_SECONDS, SystemdNotifier
 
 
 @pytest.fixture
@@ -30,11 +30,10 @@ def test_each_message_is_what_systemd_expects(listener: socket.socket) -> None:
 
     notifier.alive()
     notifier.status("3 queued")
-    notifier.extend_start(90)
     notifier.stopping()
 
-    received = [listener.recv(1000) for _ in range(4)]
-    assert received == [b"WATCHDOG=1", b"STATUS=3 queued", b"EXTEND_TIMEOUT_USEC=90000000", b"STOPPING=1"]
+    received = [listener.recv(1000) for _ in range(3)]
+    assert received == [b"WATCHDOG=1", b"STATUS=3 queued", b"STOPPING=1"]
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="abstract sockets exist on Linux only")
@@ -49,22 +48,27 @@ def test_an_abstract_socket_is_reached() -> None:
         assert bound.recv(100) == b"WATCHDOG=1"
 
 
-def test_without_systemd_nothing_happens() -> None:
-    notifier = SystemdNotifier({})
+def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(socket, "socket", lambda *words: made.append(words))
 
-    notifier.ready("x")
+    SystemdNotifier({}).ready("x")
 
-    assert not notifier.is_active
-    assert notifier.watchdog_seconds is None
+    assert made == []
+
+
+def test_thousands_of_signs_of_life_become_a_few(listener: socket.socket) -> None:
+    now = [100.0]
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": "notify"}, clock=lambda: now[0])
+
+    for _ in range(5000):
+        notifier.alive()
+    now[0] += ALIVE_SECONDS
+    notifier.alive()
+    notifier.stopping()
+
+    assert [listener.recv(1000) for _ in range(3)] == [b"WATCHDOG=1", b"WATCHDOG=1", b"STOPPING=1"]
 
 
 def test_a_dead_socket_does_not_stop_the_service(tmp_path: Path) -> None:
     SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "gone")}).alive()
-
-
-def test_the_watchdog_is_answered_twice_as_often_as_asked() -> None:
-    assert SystemdNotifier({"WATCHDOG_USEC": "60000000"}).watchdog_seconds == 30
-
-
-def test_a_watchdog_meant_for_another_process_is_left_alone() -> None:
-    assert SystemdNotifier({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "1"}).watchdog_seconds is None

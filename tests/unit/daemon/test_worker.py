@@ -1,5 +1,6 @@
 """The worker's own pieces, in this process: messages, heartbeats, and that torch stays out until models are loaded."""
 
+import errno
 import multiprocessing
 import subprocess
 import sys
@@ -31,6 +32,8 @@ def order(folder: Path) -> WorkOrder:
         (DeviceMemoryError("full."), 69, True),
         (OutputError("full disk."), 73, True),
         (ZeroDivisionError("ours"), 70, True),
+        (OSError(errno.ENOSPC, "full"), 73, True),
+        (OSError(errno.EIO, "the disk fails"), 70, True),
     ],
 )
 def test_an_error_says_of_itself_what_the_parent_needs(
@@ -40,6 +43,11 @@ def test_an_error_says_of_itself_what_the_parent_needs(
 
     assert (failed.job_id, failed.attempt) == (4, 2)
     assert (failed.exit_code, failed.is_retryable) == (exit_code, is_retryable)
+
+
+@pytest.mark.parametrize("error", [DeviceMemoryError("full."), MemoryError()])
+def test_too_little_memory_is_told_as_such(tmp_path: Path, error: Exception) -> None:
+    assert describe_failure(order(tmp_path), error).is_out_of_memory
 
 
 def test_an_unforeseen_error_is_named_by_its_class(tmp_path: Path) -> None:

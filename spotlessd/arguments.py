@@ -1,0 +1,137 @@
+"""The words of the `spotlessd` command line: every command with its options, and the exit codes in the help.
+
+Nothing heavy is imported: the help must come at once.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spotless_core.options import Sensitivity
+from spotlessd import __version__
+from spotlessd.job import JobState
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DURATION = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>[smhd]?)\Z")
+UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+EXIT_CODES = """\
+exit codes: 0 ok · 65 bad input · 66 no such job or file · 69 device or model unavailable · 73 cannot write ·
+75 try again later (paused, folder away, another spotlessd runs) · 77 permission · 78 config"""
+RUN_CODES = """\
+exit codes with --once: 0 every scan that was there is done or held · 65 some were quarantined (see `spotlessd list
+--state quarantined`) · 69 the worker cannot start · 73 a result or the ledger cannot be written · 75 a folder is
+away, the station is paused, or another spotlessd serves it"""
+STATUS_CODES = "exit codes: 0 ok · 1 quarantined files are there · 2 not running · 3 degraded (the text says why)"
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read a command line; ends the process with the usage (exit code 2) where it makes no sense."""
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    if given.command == "retry" and (given.target is None) == (not given.is_all and not given.reason):
+        parser.error("retry: an id or a path, or --all, or --reason TEXT expected")
+    return given
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="spotlessd",
+        description="Removes dust, hairs and scratches from every film scan that lands in a folder.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"spotlessd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    station = argparse.ArgumentParser(add_help=False)
+    station.add_argument("--config", type=Path, metavar="FILE", help="the station's config (default: ./spotlessd.toml)")
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+
+    command = commands.add_parser("init", help="make a station: config, scans/, restored/, state/")
+    command.add_argument("folder", type=Path, metavar="DIR")
+
+    command = commands.add_parser("run", parents=[station], help="watch the folders and restore", epilog=RUN_CODES)
+    command.add_argument("--once", action="store_true", help="do everything that is there now, then end")
+    command.add_argument(
+        "--wait-for-config", action="store_true", help="wait for a wrong config to be corrected instead of ending"
+    )
+
+    command = commands.add_parser("status", parents=[station], help="how the station is", epilog=STATUS_CODES)
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+    form.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
+
+    _add_job_commands(commands, station, output)
+    _add_station_commands(commands, station, output)
+    return parser
+
+
+def _add_job_commands(commands: "Commands", station: argparse.ArgumentParser, output: argparse.ArgumentParser) -> None:
+    command = commands.add_parser("list", parents=[station, output], help="the jobs")
+    command.add_argument("--state", type=JobState, choices=list(JobState), metavar="STATE", help=", ".join(JobState))
+
+    command = commands.add_parser("show", parents=[station, output], help="one job: history, timings, files")
+    command.add_argument("target", metavar="ID|PATH")
+
+    command = commands.add_parser("retry", parents=[station], help="queue quarantined scans again")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("target", nargs="?", metavar="ID|PATH")
+    which.add_argument("--all", action="store_true", dest="is_all", help="every quarantined scan")
+    command.add_argument(
+        "--reason", metavar="TEXT", help="all whose reason contains this, in any case: --reason memory"
+    )
+
+    command = commands.add_parser(
+        "reprocess", parents=[station], help="restore a scan again; the result gets a new name (NAME~2)"
+    )
+    command.add_argument("target", metavar="PATH")
+    command.add_argument(
+        "--mask", type=Path, metavar="PNG", help="repair exactly this mask (white = repair); it is copied"
+    )
+    command.add_argument("--sensitivity", choices=[str(value) for value in Sensitivity])
+
+
+def _add_station_commands(
+    commands: "Commands", station: argparse.ArgumentParser, output: argparse.ArgumentParser
+) -> None:
+    command = commands.add_parser("pause", parents=[station], help="start no more jobs; survives a restart")
+    command.add_argument("--now", action="store_true", help="also stop the job in hand; it starts again later")
+    command.add_argument("--for", type=parse_duration, dest="seconds", metavar="TIME", help="resume after 90s, 30m, 2h")
+
+    commands.add_parser("resume", parents=[station], help="start jobs again")
+
+    command = commands.add_parser("bump", parents=[station], help="do this scan next")
+    command.add_argument("target", metavar="ID|PATH")
+
+    command = commands.add_parser("scan", parents=[station, output], help="look at the folders now")
+    command.add_argument("--dry-run", action="store_true", help="only tell what would become of each file")
+
+    commands.add_parser("check-config", parents=[station], help="check the config; every problem with its line")
+    command = commands.add_parser("config", help="show what the station runs with")
+    show = command.add_subparsers(dest="config_command", required=True, metavar="COMMAND")
+    shown = show.add_parser("show", parents=[station, output], help="every key with its value")
+    shown.add_argument("--origin", action="store_true", help="and where each comes from: default, file:line, variable")
+
+    commands.add_parser("doctor", parents=[station, output], help="check folders, disk, limits, models and device")
+
+    command = commands.add_parser("install-service", parents=[station], help="install the systemd or launchd service")
+    scope = command.add_mutually_exclusive_group()
+    scope.add_argument("--user", action="store_const", const="user", dest="scope", help="for this user (default)")
+    scope.add_argument("--system", action="store_const", const="system", dest="scope", help="for the machine")
+    command.add_argument("--print", action="store_true", dest="is_print", help="print the files, write nothing")
+    command.set_defaults(scope="user")
+
+    command = commands.add_parser("demo", help="make a scan, run a station on it, show what came out")
+    command.add_argument("folder", type=Path, metavar="DIR")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of "90", "90s", "30m", "2h" or "1d"."""
+    found = DURATION.match(text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}; a time such as 90s, 30m or 2h expected")
+    return float(found["number"]) * UNIT_SECONDS[found["unit"]]
