@@ -80,7 +80,8 @@ def test_a_reader_that_misbehaves_is_found_and_the_mutant_named(misdeed: str, wo
 
 
 def test_an_error_without_a_sentence_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> None:
+    def refuse(_path: Path, *, allow_transcode: bool) -> None:
+        assert allow_transcode
         raise ScanError("oops")
 
     monkeypatch.setattr(child, "open_scan", refuse)
