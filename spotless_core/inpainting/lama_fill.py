@@ -31,7 +31,8 @@ BATCH_PIXELS = 1 << 17
 OWN_GRAIN_POWER = 0.55
 """The film's own grain in a fill, as a share of its amplitude, is the network's trust in what shone through to this
 power: more than the trust itself, because its fill, too, is drawn with a look at what shines through. Fitted to 235,000
-pixels of holes in held-out photographs: trust 0.07, 0.15, 0.25, 0.45, 0.65 goes with 0.23, 0.31, 0.44, 0.71, 0.82.
+pixels of holes in held-out photographs, with the weights of step 9,500: trust 0.07, 0.15, 0.25, 0.45, 0.65 goes with
+0.23, 0.31, 0.44, 0.71, 0.82.
 """
 PROBE_PX = 64
 MAX_MEAN_DIFFERENCE = 0.02
