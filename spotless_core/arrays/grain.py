@@ -112,7 +112,7 @@ def _strength(film: FilmGrain, detail: FloatImage, base: FloatImage, known: Mask
 
 
 def _amplitude(unit: FloatImage, grain: FloatImage, part: Mask, film: Mask, own_grain: FloatImage) -> FloatImage:
-    """How much of `grain` to add to a fill with this `unit` detail in `part`, h×w×C from 0 to 1.
+    """How much of `grain` to add to a fill with this `unit` detail in `part`, h×w×C from 0 to about 1.
 
     The sum gets the energy of the film on the rim, picture and grain, but no more than the grain's is added, less what
     the film's own grain in the fill makes up. Where both are alike they add up as amplitudes do.

@@ -56,13 +56,6 @@ def load_lama(entry: ModelEntry) -> LamaGenerator:
     return fold_batch_norm(network)
 
 
-class _Answer(NamedTuple):
-    """The network's answer for one part: `image` and `own_grain` as in `Fill`."""
-
-    image: FloatImage
-    own_grain: FloatImage
-
-
 class LamaFill:
     """Our LaMa, resident on one device.
 
@@ -107,11 +100,11 @@ class LamaFill:
             for start in range(0, len(members), count):
                 batch = members[start : start + count]
                 inputs = [self._prepared(part.crop, height, width) for part in batch]
-                for part, answer in zip(batch, self._run(inputs), strict=True):
+                for part, (image, own_grain) in zip(batch, self._run(inputs), strict=True):
                     mask = part.crop.mask
                     place = np.s_[: mask.shape[0], : mask.shape[1]]
-                    part.filled[mask] = answer.image[place][mask]
-                    part.own_grain[mask] = answer.own_grain[place][mask]
+                    part.filled[mask] = image[place][mask]
+                    part.own_grain[mask] = own_grain[place][mask]
         return [Fill(image, grain) for image, grain in zip(images, grains, strict=True)]
 
     def _padded_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -132,13 +125,14 @@ class LamaFill:
             show_veil=self.shows_veil,
         )
 
-    def _run(self, prepared: list[LamaInput]) -> list[_Answer]:
+    def _run(self, prepared: list[LamaInput]) -> list[tuple[FloatImage, FloatImage]]:
+        """The filled picture and its own grain, of each."""
         inputs = torch.from_numpy(np.stack([each.inputs for each in prepared]))
         values, trust = self._values(inputs, self._dtype)
         if not np.isfinite(values).all():
             raise ModelError(f"{self.models[0].name} returned values that are not finite. Export or install it again.")
         grain = np.moveaxis(trust, 1, 3) ** OWN_GRAIN_POWER
-        return [_Answer(each.to_film(value), own) for each, value, own in zip(prepared, values, grain, strict=True)]
+        return [(each.to_film(value), own) for each, value, own in zip(prepared, values, grain, strict=True)]
 
     def _values(self, inputs: Tensor, dtype: torch.dtype) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """N×k×H×W → the fill, N×3×H×W in units of the crops' contrast, and the trust in what shone through, N×1×H×W."""

@@ -8,6 +8,7 @@ from spotless_core.errors import ModelError
 from spotless_core.inpainting.lama_input import input_planes
 from spotless_core.networks.lama import (
     PUBLISHED,
+    WILDEST,
     FourierUnit,
     LamaGenerator,
     LamaShape,
@@ -220,3 +221,30 @@ def test_a_network_that_trusts_what_shines_through_clears_it_of_the_veil() -> No
 def test_a_shape_that_sees_the_veil_needs_a_cheap_fill() -> None:
     with pytest.raises(ModelError, match="cheap fill"):
         LamaShape(has_cheap_fill=False)
+
+
+def test_film_far_wilder_than_the_hole_is_held_at_the_door() -> None:
+    torch.manual_seed(1)
+    network = LamaGenerator(LamaShape(width=4, blocks=1)).eval()
+    torch.nn.init.normal_(network.head.weight)
+    wild, wilder = (torch.zeros(1, network.shape.inputs, 32, 32) for _ in range(2))
+    wild[:, :3, :4, :4], wilder[:, :3, :4, :4] = WILDEST, 100 * WILDEST
+
+    with torch.inference_mode():
+        assert torch.equal(network(wild), network(wilder))
+        assert not torch.equal(network(wild), network(wild / 2))
+
+
+def test_the_trust_is_a_share_where_the_veil_is_shown_and_nothing_elsewhere() -> None:
+    network = LamaGenerator(LamaShape(width=4, blocks=1)).eval()
+    inputs = torch.zeros(1, network.shape.inputs, 32, 32)
+    shown = -1 - network.shape.channels
+    inputs[:, shown, 8:16, 8:16] = 1
+
+    with torch.inference_mode():
+        filled, trust = network.filled_and_trust(inputs)
+
+    assert filled.shape == (1, 3, 32, 32)
+    is_shown = inputs[:, shown : shown + 1] > 0
+    assert ((trust > 0) == is_shown).all()
+    assert (trust < 1).all()
