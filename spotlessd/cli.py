@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spotless_core.errors import SpotlessError
-from spotlessd.arguments import parse_arguments
+from spotlessd.commands.arguments import parse_arguments
 from spotlessd.errors import ConfigError, DaemonError
 
 if TYPE_CHECKING:
-    from spotlessd.commands import Answer
-    from spotlessd.settings import Settings
+    from spotlessd.commands.station_commands import Answer
+    from spotlessd.configuration.settings import Settings
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -51,11 +51,11 @@ def _run(given: argparse.Namespace) -> int:
             print(f"  spotlessd run --config {config}")
             return 0
         case "demo":
-            from spotlessd.demo import run_demo
+            from spotlessd.commands.demo import run_demo
 
             return run_demo(given.folder)
         case "doctor":
-            from spotlessd.setup_commands import doctor
+            from spotlessd.commands.setup_commands import doctor
 
             return _print(doctor(given.config, as_json=given.as_json))
         case "run":
@@ -68,8 +68,8 @@ def _run(given: argparse.Namespace) -> int:
 
 def _settings_for(given: argparse.Namespace) -> "Settings":
     """Return the config; while a daemon runs on the one before a wrong one, what that daemon works by."""
-    from spotlessd.settings import find_config, load_settings
-    from spotlessd.settings_in_force import settings_in_force
+    from spotlessd.configuration.in_force import settings_in_force
+    from spotlessd.configuration.settings import find_config, load_settings
 
     path = find_config(given.config)
     try:
@@ -84,10 +84,10 @@ def _settings_for(given: argparse.Namespace) -> "Settings":
 
 def _run_daemon(given: argparse.Namespace) -> int:
     """Be the daemon. With --wait-for-config a wrong config is waited for: launchd would start us again for ever."""
+    from spotlessd.commands.setup_commands import wait_for_config
+    from spotlessd.configuration.settings import find_config, load_settings
     from spotlessd.log import set_up_log
     from spotlessd.service import Service
-    from spotlessd.settings import find_config, load_settings
-    from spotlessd.setup_commands import wait_for_config
 
     if given.wait_for_config:
         settings = wait_for_config(given.config, print_line=lambda text: print(text, file=sys.stderr, flush=True))
@@ -99,7 +99,8 @@ def _run_daemon(given: argparse.Namespace) -> int:
 
 def _answer(given: argparse.Namespace, settings: "Settings") -> "Answer":
     """Do one of the commands about a station's jobs or its setting up."""
-    from spotlessd import commands, setup_commands
+    from spotlessd.commands import setup_commands
+    from spotlessd.commands import station_commands as commands
 
     actions: dict[str, Callable[[], Answer]] = {
         "status": lambda: commands.show_status(settings, as_json=given.as_json),
@@ -123,8 +124,8 @@ def _watch(settings: "Settings") -> int:
     import signal
     import time
 
-    from spotlessd.live_status import watch_status
-    from spotlessd.status import read_status
+    from spotlessd.commands.live_status import watch_status
+    from spotlessd.monitoring.status import read_status
 
     # A shell lets programs that it starts in the background ignore Ctrl-C; the view has no other way to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -135,7 +136,7 @@ def _watch(settings: "Settings") -> int:
 
 
 def _print(answer: "Answer") -> int:
-    from spotlessd.wording import printable
+    from spotlessd.commands.wording import printable
 
     print(printable(answer.text))
     return answer.exit_code

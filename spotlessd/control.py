@@ -12,15 +12,15 @@ from typing import Any
 
 from loguru import logger
 
-from spotlessd.board import Board, Command
+from spotlessd.commands.wording import clock_text
 from spotlessd.dispatch import Dispatcher
 from spotlessd.engine import Engine
+from spotlessd.folders.roots import Root
 from spotlessd.job import Identity, JobState, Overrides
 from spotlessd.ledger import Ledger
+from spotlessd.monitoring.status import PAUSE_KEY, Pause, read_pause
 from spotlessd.reconcile import Reconciler
-from spotlessd.roots import Root
-from spotlessd.status import PAUSE_KEY, Pause, read_pause
-from spotlessd.wording import clock_text
+from spotlessd.sqlite.board import Board, Command
 
 EXIT_NOT_THERE = 66
 EXIT_NOT_UNDERSTOOD = 70

@@ -16,19 +16,19 @@ from loguru import logger
 
 from spotless_core.options import RestoreOptions
 from spotlessd import publish
-from spotlessd.companion_copy import Copier, NotCopiedError
-from spotlessd.company import Company
+from spotlessd.companions.companion_copy import Copier, NotCopiedError
+from spotlessd.companions.company import Company
 from spotlessd.crash_points import crash_point
-from spotlessd.durable import remove_part
 from spotlessd.engine import Engine
 from spotlessd.errors import PublishError, RootUnavailableError
+from spotlessd.folders.roots import Root
+from spotlessd.folders.spool import copy_path, make_room
 from spotlessd.job import COMPANION_RECIPE, Failure, FailureKind, Job, JobState, classify_failure
 from spotlessd.messages import Failed, Finished, Ready
 from spotlessd.placing import NoResultError, Placer, Result
 from spotlessd.publish import PartLostError
-from spotlessd.result_files import Parts, part_paths
-from spotlessd.roots import Root
-from spotlessd.spool import copy_path, make_room
+from spotlessd.publishing.durable import remove_part
+from spotlessd.publishing.result_files import Parts, part_paths
 from spotlessd.start_checks import MemoryGate, check_room, deadline_seconds, difference, megapixels_of
 from spotlessd.supervisor import Event, StartTrouble, Supervisor, WorkerLost, WorkerState
 from spotlessd.work_orders import make_order

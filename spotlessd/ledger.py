@@ -12,8 +12,8 @@ from typing import Any
 
 from spotlessd.crash_points import crash_point
 from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides, is_legal_move
-from spotlessd.ledger_reading import LedgerReader
-from spotlessd.ledger_rows import REASON_CAP_CHARACTERS, end_queued, job_of, key_of, remember
+from spotlessd.sqlite.reading import LedgerReader
+from spotlessd.sqlite.rows import REASON_CAP_CHARACTERS, end_queued, job_of, key_of, remember
 
 
 @dataclass(frozen=True, slots=True)

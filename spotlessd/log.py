@@ -13,7 +13,7 @@ from typing import TextIO
 
 from loguru import logger
 
-from spotlessd.settings_sections import LogSettings
+from spotlessd.configuration.sections import LogSettings
 
 TEXT_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}{exception}"
 FILE_SIZE = "50 MB"

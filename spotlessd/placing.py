@@ -13,16 +13,16 @@ from loguru import logger
 
 from spotless_core.options import MaskFormat
 from spotlessd import publish
-from spotlessd.companion_copy import Copier, found_companions, late_name
-from spotlessd.company import Company
+from spotlessd.companions.companion_copy import Copier, found_companions, late_name
+from spotlessd.companions.company import Company
 from spotlessd.crash_points import crash_point
 from spotlessd.engine import Engine
 from spotlessd.errors import PublishError
-from spotlessd.found_receipts import results_of
+from spotlessd.folders.roots import Root
 from spotlessd.job import Job, JobState
 from spotlessd.publish import NameTakenError, PartLostError, PublishPlan
-from spotlessd.result_files import Naming, Parts
-from spotlessd.roots import Root
+from spotlessd.publishing.found_receipts import results_of
+from spotlessd.publishing.result_files import Naming, Parts
 from spotlessd.work_orders import recipe_run, station_facts
 
 MASK_SUFFIXES = {MaskFormat.PNG: ".png", MaskFormat.TIFF: ".tif"}

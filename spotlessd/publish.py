@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from spotlessd.crash_points import crash_point
-from spotlessd.durable import cannot_write, remove_part, stamp, sync_file, sync_folder
 from spotlessd.errors import PublishError
-from spotlessd.result_files import FOLDERS, PART_NAME, USUAL_NAMES, Naming, Parts, final_names, part_paths
+from spotlessd.publishing.durable import cannot_write, remove_part, stamp, sync_file, sync_folder
+from spotlessd.publishing.result_files import FOLDERS, PART_NAME, USUAL_NAMES, Naming, Parts, final_names, part_paths
 
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EACCES}
 HASH_CHUNK_BYTES = 1 << 20

@@ -16,16 +16,16 @@ from typing import TypeVar
 from loguru import logger
 
 from spotless_core.errors import MissingInputError, ScanError, SpotlessError, TruncatedScanError
-from spotlessd.board import Board, WaitingFile
-from spotlessd.company import STILL_OPEN, Company, identity_of
+from spotlessd.companions.company import STILL_OPEN, Company, identity_of
+from spotlessd.configuration.sections import WatchSettings
 from spotlessd.engine import Engine
 from spotlessd.errors import LedgerError, RootUnavailableError
-from spotlessd.file_checks import WriterState, is_open_for_writing
-from spotlessd.found_receipts import found_scans, results_of
+from spotlessd.folders.file_checks import WriterState, is_open_for_writing
+from spotlessd.folders.roots import Candidate, Root
 from spotlessd.ledger import Ledger
-from spotlessd.roots import Candidate, Root
-from spotlessd.settings_sections import WatchSettings
+from spotlessd.publishing.found_receipts import found_scans, results_of
 from spotlessd.settle import Settler, Waiting
+from spotlessd.sqlite.board import Board, WaitingFile
 
 Item = TypeVar("Item")
 SHORTEST_PAUSE_SECONDS = 0.25

@@ -13,34 +13,35 @@ from pathlib import Path
 
 from loguru import logger
 
-from spotlessd import __version__, publish, spool
-from spotlessd.board import Board
-from spotlessd.companion_copy import Copier
-from spotlessd.config_keeper import ConfigKeeper
+from spotlessd import __version__, publish
+from spotlessd.companions.companion_copy import Copier
+from spotlessd.configuration.in_force import keep_in_force
+from spotlessd.configuration.keeper import ConfigKeeper
+from spotlessd.configuration.parts import dispatch_settings, retry_policy, worker_limits, worker_setup
+from spotlessd.configuration.sections import NoticeKind
+from spotlessd.configuration.settings import Settings
 from spotlessd.control import Control
-from spotlessd.database import Database
 from spotlessd.dispatch import Dispatcher
 from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError
-from spotlessd.headers import check_header, measure_scan
+from spotlessd.folders import spool
+from spotlessd.folders.headers import check_header, measure_scan
+from spotlessd.folders.roots import Root
+from spotlessd.folders.station_roots import open_roots
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.ledger_figures import LedgerFigures
 from spotlessd.log import set_up_log
-from spotlessd.part_settings import dispatch_settings, retry_policy, worker_limits, worker_setup
+from spotlessd.monitoring.reporting import Reporter, Round, Trouble
+from spotlessd.monitoring.state_report import describe_state, write_state
+from spotlessd.monitoring.status import BY_A_PERSON, LEDGER_NAME, LOCK_NAME, STOPPING, read_pause
+from spotlessd.monitoring.systemd_notify import SystemdNotifier
 from spotlessd.reconcile import Reconciler, Rules
-from spotlessd.reporting import Reporter, Round, Trouble
-from spotlessd.roots import Root
-from spotlessd.settings import Settings
-from spotlessd.settings_in_force import keep_in_force
-from spotlessd.settings_sections import NoticeKind
 from spotlessd.signals import Inbox
-from spotlessd.state_report import describe_state, write_state
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
+from spotlessd.sqlite.figures import LedgerFigures
 from spotlessd.station_lock import StationLock
-from spotlessd.station_roots import open_roots
-from spotlessd.status import BY_A_PERSON, LEDGER_NAME, LOCK_NAME, STOPPING, read_pause
 from spotlessd.supervisor import Supervisor
-from spotlessd.systemd_notify import SystemdNotifier
 from spotlessd.watch import Watcher
 from spotlessd.worker import Loader, load_pipeline
 

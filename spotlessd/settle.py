@@ -12,7 +12,7 @@ compared, never read as a clock.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from spotlessd.roots import Candidate
+from spotlessd.folders.roots import Candidate
 
 LONGEST_PAUSE_SECONDS = 300.0
 """Pauses between checks double up to this."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spotlessd.errors import PublishError
+from spotlessd.folders.roots import Root
 from spotlessd.job import Job, JobState
-from spotlessd.roots import Root
 
 DISK_FACTOR = 3
 """Free space wanted, in input sizes: the restored file, its mask and preview, and room to spare."""

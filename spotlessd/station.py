@@ -8,10 +8,10 @@ import re
 import secrets
 from pathlib import Path
 
+from spotlessd.configuration.settings import CONFIG_NAME
 from spotlessd.errors import StationExistsError
+from spotlessd.folders.roots import read_marker, write_marker
 from spotlessd.packaged import packaged_file
-from spotlessd.roots import read_marker, write_marker
-from spotlessd.settings import CONFIG_NAME
 
 INPUT_NAME = "scans"
 OUTPUT_NAME = "restored"

@@ -5,8 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from spotlessd.durable import make_folder
 from spotlessd.errors import StationBusyError
+from spotlessd.publishing.durable import make_folder
 
 PATIENCE_SECONDS = 1.0
 """`spotlessd status` touches the lock for a moment to see whether it is held."""

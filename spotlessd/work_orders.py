@@ -5,10 +5,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from spotless_core.options import DetectOptions, RestoreOptions, Sensitivity
+from spotlessd.folders.roots import Root
 from spotlessd.job import Job
 from spotlessd.messages import WorkOrder
-from spotlessd.result_files import Parts
-from spotlessd.roots import Root
+from spotlessd.publishing.result_files import Parts
 
 SMALLEST_TILE_PX = 256
 SHORTAGES_BEFORE_CPU = 2

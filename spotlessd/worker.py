@@ -27,6 +27,7 @@ from spotless_core.options import DeviceChoice, InpaintMethod, InpaintOptions
 from spotless_core.receipt import FileFacts, Receipt
 from spotlessd.crash_points import crash_point
 from spotlessd.errors import DaemonError
+from spotlessd.folders.spool import working_copy
 from spotlessd.job import EXIT_CANNOT_WRITE
 from spotlessd.messages import (
     Failed,
@@ -39,7 +40,6 @@ from spotlessd.messages import (
     WorkerSetup,
     WorkOrder,
 )
-from spotlessd.spool import working_copy
 
 BEAT_SECONDS = 1.0
 """How often the child says that it lives; steps are reported at most this often between two beats."""

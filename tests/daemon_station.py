@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from spotlessd.database import Database
+from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.roots import MARKER_NAME
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 TESTS = Path(__file__).parent
 DEADLINE_SECONDS = 60.0

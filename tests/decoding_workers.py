@@ -11,7 +11,7 @@ from pathlib import Path
 from fake_workers import FakeRestorer, main
 from fuzz.child import restore
 
-from spotlessd.headers import check_header
+from spotlessd.folders.headers import check_header
 from spotlessd.messages import WorkerSetup
 
 

@@ -205,9 +205,9 @@ def _refuse_links(*_: object, **__: object) -> None:
 
 def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str, Loader] | None = None) -> int:
     from spotlessd import dispatch, start_checks
+    from spotlessd.configuration.settings import load_settings
     from spotlessd.log import set_up_log
     from spotlessd.service import Service
-    from spotlessd.settings import load_settings
 
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     settings = load_settings(Path(words[0]))

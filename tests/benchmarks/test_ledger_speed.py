@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 ROWS = 100_000
 CLAIM_SECONDS = {"mostly done": 0.005, "all queued": 0.005, "all put off": 0.05}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from spotlessd.database import Database
-from spotlessd.ledger_figures import LedgerFigures
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
+from spotlessd.sqlite.figures import LedgerFigures
 
 JOBS = 100_000
 

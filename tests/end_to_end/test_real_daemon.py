@@ -18,8 +18,8 @@ from drawing import write_scan
 from PIL import Image
 
 from spotlessd.job import JobState
+from spotlessd.monitoring.status import read_status
 from spotlessd.station import init_station
-from spotlessd.status import read_status
 
 DEADLINE_SECONDS = 120.0
 FAST = {

@@ -21,15 +21,15 @@ from daemon_station import Station
 from fake_workers import FakeRestorer, check_fake_header, restored_bytes
 
 from spotlessd import crash_points, service
-from spotlessd.database import Database
+from spotlessd.configuration.settings import load_settings
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
 from spotlessd.log import set_up_log
 from spotlessd.messages import Finished, Heartbeat, Ready, WorkerSetup, WorkOrder
-from spotlessd.result_files import PART_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.publishing.result_files import PART_NAME
 from spotlessd.service import Service
-from spotlessd.settings import load_settings
-from spotlessd.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 from spotlessd.supervisor import Event, Limits, StartTrouble, WorkerState
 from spotlessd.worker import Loader, describe_failure
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spotlessd.database import Database
+from spotlessd.sqlite.database import Database
 
 Keep = Callable[[str], bool]
 """Whether an unsynced change ("add" or "remove") of a folder reached the disk."""

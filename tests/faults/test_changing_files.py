@@ -8,11 +8,11 @@ import pytest
 from fake_workers import restored_bytes, write_fake_scan
 from faults.fault_station import TRIED, FaultStation, check_invariants, check_while_down
 
-from spotlessd.board import Board
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, PAUSE_KEY, Pause, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, PAUSE_KEY, Pause, read_status
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 
 
 def whole_scan(station: FaultStation, seed: int = 1) -> bytes:

@@ -14,11 +14,11 @@ import pytest
 from fake_workers import write_fake_scan
 from faults.fault_station import BALLAST_NAME, FaultStation, check_invariants, check_while_down
 
-from spotlessd.database import Database
+from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.roots import MARKER_NAME
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 BLOCK = 4096
 

@@ -4,10 +4,10 @@ import pytest
 from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants, check_while_down
 
-from spotlessd.database import Database
 from spotlessd.job import Job, JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 
 slow = pytest.mark.slow
 STEPS_WITH_A_JOB = (

@@ -8,8 +8,8 @@ from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants, check_while_down
 
 import spotlessd
-from spotlessd.roots import MARKER_NAME
-from spotlessd.status import LEDGER_NAME
+from spotlessd.folders.roots import MARKER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
 
 PACKAGE = Path(spotlessd.__file__).parent
 STEPS = (

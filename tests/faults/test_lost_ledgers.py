@@ -8,9 +8,9 @@ import pytest
 from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants
 
-from spotlessd.database import Database
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 
 PAGE = 4096
 

@@ -10,9 +10,9 @@ from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants, check_while_down
 from faults.recorded_disk import MODES, DiskRecord, Event, rebuild
 
-from spotlessd.database import Database
-from spotlessd.roots import MARKER_NAME
-from spotlessd.status import LEDGER_NAME
+from spotlessd.folders.roots import MARKER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 
 FAULT = "power cut"
 

@@ -12,10 +12,10 @@ from daemon_station import DEADLINE_SECONDS
 from fake_workers import write_fake_scan
 from faults.fault_station import TRIED, FaultStation, check_invariants, check_while_down
 
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 
 LONGEST_PAUSE_STARTS = 1.5
 """Between two kills, in times that a daemon takes from its start to its first result: every phase of a run is hit."""

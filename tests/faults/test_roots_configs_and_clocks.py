@@ -11,10 +11,10 @@ import pytest
 from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants, check_while_down
 
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 DAY_SECONDS = 86400.0
 

@@ -9,10 +9,10 @@ import pytest
 from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants
 
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 PARENT_MB = 120.0
 GROWTH_MB = {"parent": 12.0, "worker": 4.0}

@@ -17,13 +17,13 @@ from daemon_station import Station
 from fake_workers import write_fake_scan
 from prometheus_client.parser import text_string_to_metric_families
 
-from spotlessd import commands
-from spotlessd.database import Database
+from spotlessd.commands import station_commands as commands
+from spotlessd.commands.live_status import ENTER, LEAVE
+from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.job import Job, JobState
 from spotlessd.ledger import Ledger
-from spotlessd.live_status import ENTER, LEAVE
-from spotlessd.settings import Settings, load_settings
-from spotlessd.status import LEDGER_NAME, StationStatus, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, StationStatus, read_status
+from spotlessd.sqlite.database import Database
 
 
 @pytest.fixture

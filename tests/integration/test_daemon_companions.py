@@ -11,10 +11,10 @@ import pytest
 from daemon_station import Station
 from fake_workers import restored_bytes, write_fake_scan
 
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 CRASH_POINTS = (
     "enqueue.after_commit",

@@ -9,10 +9,10 @@ import pytest
 from daemon_station import DEADLINE_SECONDS, Station
 from fake_workers import restored_bytes, write_fake_scan
 
-from spotlessd.database import Database
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, STOPPING, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, STOPPING, read_status
+from spotlessd.sqlite.database import Database
 
 CRASH_POINTS = (
     "claim.after_commit",

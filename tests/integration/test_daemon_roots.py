@@ -13,10 +13,10 @@ import pytest
 from daemon_station import Station
 from fake_workers import restored_bytes, write_fake_scan
 
+from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.job import JobState
-from spotlessd.roots import MARKER_NAME
-from spotlessd.state_report import STATE_NAME
-from spotlessd.status import StationStatus, read_status
+from spotlessd.monitoring.state_report import STATE_NAME
+from spotlessd.monitoring.status import StationStatus, read_status
 
 LARGE = """
 [[roots]]

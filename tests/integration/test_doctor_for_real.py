@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spotlessd.doctor import run_checks
-from spotlessd.settings import load_settings
+from spotlessd.configuration.settings import load_settings
+from spotlessd.doctor.doctor import run_checks
 from spotlessd.station import init_station
 
 

@@ -18,10 +18,10 @@ from fuzz.bombs_flat import BOMBS
 from fuzz.mutators import make_mutant
 from fuzz.seeds import draw_seeds
 
-from spotlessd.database import Database
 from spotlessd.job import Job, JobState
 from spotlessd.ledger import Ledger
-from spotlessd.status import LEDGER_NAME, read_status
+from spotlessd.monitoring.status import LEDGER_NAME, read_status
+from spotlessd.sqlite.database import Database
 
 SUFFIXES = {"tiff": ".tif", "bigtiff": ".tif", "jpeg": ".jpg", "png": ".png", "bmp": ".bmp", "pnm": ".ppm"}
 MUTANTS_OF_A_KIND = 30

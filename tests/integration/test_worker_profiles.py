@@ -16,8 +16,8 @@ from spotless_core.options import (
     MaskOptions,
     RestoreOptions,
 )
+from spotlessd.folders.spool import working_copy
 from spotlessd.messages import WorkerSetup, WorkOrder
-from spotlessd.spool import working_copy
 from spotlessd.worker import load_pipeline
 
 TELEA, NS = InpaintOptions(InpaintMethod.TELEA), InpaintOptions(InpaintMethod.NS)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.arguments import build_parser, parse_arguments, parse_duration
 from spotlessd.cli import main
-from spotlessd.database import Database
+from spotlessd.commands.arguments import build_parser, parse_arguments, parse_duration
+from spotlessd.configuration.settings import load_settings
 from spotlessd.job import Identity
 from spotlessd.ledger import Ledger
-from spotlessd.settings import load_settings
-from spotlessd.status import LEDGER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 
 COMMANDS = (
     *("init", "run", "status", "list", "show", "retry", "reprocess", "pause", "resume"),

@@ -10,17 +10,17 @@ import tifffile
 from PIL import Image
 
 from spotless_core.errors import MissingInputError, ScanError
-from spotlessd import commands
-from spotlessd.board import Board
 from spotlessd.cli import main
-from spotlessd.database import Database
-from spotlessd.given_masks import keep_mask
+from spotlessd.commands import station_commands as commands
+from spotlessd.commands.given_masks import keep_mask
+from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.job import Identity, JobState
 from spotlessd.ledger import Ledger
-from spotlessd.settings import Settings, load_settings
+from spotlessd.monitoring.status import LEDGER_NAME, LOCK_NAME
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 from spotlessd.station import init_station
 from spotlessd.station_lock import StationLock
-from spotlessd.status import LEDGER_NAME, LOCK_NAME
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from drawing_tiff import HEIGHT, WIDTH, grainy, write
 
-from spotlessd import companion_copy
-from spotlessd.companion_copy import Copied, Copier, NotCopiedError, found_companions, name_roles
-from spotlessd.companions import CompanionRules
+from spotlessd.companions import companion_copy
+from spotlessd.companions.companion_copy import Copied, Copier, NotCopiedError, found_companions, name_roles
+from spotlessd.companions.names import CompanionRules
 from spotlessd.errors import PublishError
-from spotlessd.headers import measure_scan
-from spotlessd.result_files import part_paths
-from spotlessd.roots import Candidate
+from spotlessd.folders.headers import measure_scan
+from spotlessd.folders.roots import Candidate
+from spotlessd.publishing.result_files import part_paths
 
 RULES = CompanionRules()
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotlessd.companions import CompanionName, CompanionRules, Part, ending_beside
-from spotlessd.pairing import Pairs
-from spotlessd.roots import Candidate
+from spotlessd.companions.names import CompanionName, CompanionRules, Part, ending_beside
+from spotlessd.companions.pairing import Pairs
+from spotlessd.folders.roots import Candidate
 
 RULES = CompanionRules()
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from fake_workers import check_fake_header, write_fake_scan
 
-from spotlessd.board import Board
-from spotlessd.companions import CompanionRules
-from spotlessd.database import Database
+from spotlessd.companions.names import CompanionRules
+from spotlessd.configuration.sections import WatchSettings
 from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError
+from spotlessd.folders.roots import MARKER_NAME, NameRules, Root
 from spotlessd.job import COMPANION_RECIPE, JobState, RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.reconcile import Reconciler, Rules
-from spotlessd.roots import MARKER_NAME, NameRules, Root
-from spotlessd.settings_sections import WatchSettings
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 
 SETTLE_SECONDS = 5.0
 PATIENCE_SECONDS = 100.0

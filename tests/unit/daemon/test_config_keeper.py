@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.config_keeper import REST_SECONDS, ConfigKeeper
-from spotlessd.settings import load_settings
+from spotlessd.configuration.keeper import REST_SECONDS, ConfigKeeper
+from spotlessd.configuration.settings import load_settings
 
 CONFIG = 'station_id = "dark"\n[[roots]]\ninput = "scans"\noutput = "restored"\n'
 

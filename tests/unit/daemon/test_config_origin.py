@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from spotlessd.cli import main
-from spotlessd.config_origin import DEFAULT, Entry, entries
-from spotlessd.settings import load_settings
+from spotlessd.configuration.origin import DEFAULT, Entry, entries
+from spotlessd.configuration.settings import load_settings
 
 TEXT = """\
 station_id = "dark"

@@ -7,13 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from spotlessd.board import Board, Command
 from spotlessd.control import Control
-from spotlessd.database import Database
 from spotlessd.engine import LocalEngine
 from spotlessd.job import Identity, Job, JobState, RetryPolicy
 from spotlessd.ledger import Ledger
-from spotlessd.status import PAUSE_KEY, read_pause
+from spotlessd.monitoring.status import PAUSE_KEY, read_pause
+from spotlessd.sqlite.board import Board, Command
+from spotlessd.sqlite.database import Database
 
 NOW = 1_000_000.0
 

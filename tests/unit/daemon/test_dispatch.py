@@ -9,19 +9,19 @@ import pytest
 from fake_workers import FakeRestorer, check_fake_header, write_fake_scan
 
 from spotless_core.options import FilmFormat, RestoreOptions
-from spotlessd.companion_copy import Copier
-from spotlessd.company import Company
-from spotlessd.database import Database
+from spotlessd.companions.companion_copy import Copier
+from spotlessd.companions.company import Company
+from spotlessd.configuration.profiles import Profile, Reading
 from spotlessd.dispatch import RECHECK_SECONDS, Dispatcher, DispatchSettings
 from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError, WorkerDiedError
-from spotlessd.found_receipts import found_scans
+from spotlessd.folders.roots import MARKER_NAME, NameRules, Root
 from spotlessd.job import Identity, Job, JobState, Overrides, RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.messages import Failed, Finished, WorkOrder
-from spotlessd.profiles import Profile, Reading
-from spotlessd.roots import MARKER_NAME, NameRules, Root
+from spotlessd.publishing.found_receipts import found_scans
 from spotlessd.settle import Settler
+from spotlessd.sqlite.database import Database
 from spotlessd.start_checks import DEADLINE_BASE_SECONDS, MEMORY_PATIENCE_SECONDS
 from spotlessd.supervisor import Event, StartTrouble, WorkerLost, WorkerState
 

@@ -11,18 +11,18 @@ from fake_workers import FakeRestorer, check_fake_header, write_fake_scan
 
 from spotless_core.options import MaskFormat, RestoreOptions
 from spotlessd import publish
-from spotlessd.companion_copy import Copier
-from spotlessd.company import Company
-from spotlessd.database import Database
+from spotlessd.companions.companion_copy import Copier
+from spotlessd.companions.company import Company
 from spotlessd.dispatch import Dispatcher, DispatchSettings
 from spotlessd.engine import LocalEngine
-from spotlessd.found_receipts import found_scans
+from spotlessd.folders.roots import MARKER_NAME, NameRules, Root
 from spotlessd.job import COMPANION_RECIPE, Identity, Job, JobState, RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.messages import Finished, WorkOrder
 from spotlessd.publish import PublishPlan, read_receipt
-from spotlessd.roots import MARKER_NAME, NameRules, Root
+from spotlessd.publishing.found_receipts import found_scans
 from spotlessd.settle import Settler
+from spotlessd.sqlite.database import Database
 from spotlessd.supervisor import Event, WorkerState
 
 

@@ -11,15 +11,15 @@ import pytest
 
 from spotless_core.image_io.opening import open_scan
 from spotless_core.options import DeviceChoice
-from spotlessd import machine_checks, station_checks
-from spotlessd.checking import Check, Finished, Runner, run_command
-from spotlessd.doctor import run_checks
-from spotlessd.file_systems import Mount
-from spotlessd.machine_checks import draw_scan, gpu_node_checks, job_check
-from spotlessd.roots import MARKER_NAME
-from spotlessd.settings import Settings, load_settings
+from spotlessd.configuration.settings import Settings, load_settings
+from spotlessd.doctor import machine_checks, station_checks
+from spotlessd.doctor.checking import Check, Finished, Runner, run_command
+from spotlessd.doctor.doctor import run_checks
+from spotlessd.doctor.machine_checks import draw_scan, gpu_node_checks, job_check
+from spotlessd.doctor.station_checks import inotify_check, scratch_check
+from spotlessd.folders.file_systems import Mount
+from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.station import init_station
-from spotlessd.station_checks import inotify_check, scratch_check
 
 
 @pytest.fixture
@@ -294,7 +294,7 @@ def test_a_program_that_is_not_there_is_told() -> None:
 
 def test_the_doctor_itself_loads_no_networks() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import spotlessd.doctor, sys; sys.exit('torch' in sys.modules)"],
+        [sys.executable, "-c", "import spotlessd.doctor.doctor, sys; sys.exit('torch' in sys.modules)"],
         timeout=60,
         check=False,
     )

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from spotlessd import dry_scan
 from spotlessd.cli import main
-from spotlessd.database import Database
-from spotlessd.file_checks import WriterState
+from spotlessd.commands import dry_scan
+from spotlessd.commands.setup_commands import dry_scan as run_dry_scan
+from spotlessd.configuration.settings import Settings, load_settings
+from spotlessd.folders.file_checks import WriterState
+from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.job import Identity
 from spotlessd.ledger import Ledger
-from spotlessd.roots import MARKER_NAME
-from spotlessd.settings import Settings, load_settings
-from spotlessd.setup_commands import dry_scan as run_dry_scan
+from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.database import Database
 from spotlessd.station import init_station
-from spotlessd.status import LEDGER_NAME
 
 
 @pytest.fixture

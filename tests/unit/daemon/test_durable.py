@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd import durable
-from spotlessd.database import Database
-from spotlessd.durable import make_folder
+from spotlessd.publishing import durable
+from spotlessd.publishing.durable import make_folder
+from spotlessd.sqlite.database import Database
 from spotlessd.station_lock import StationLock
 
 

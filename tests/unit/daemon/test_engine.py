@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from spotlessd.database import Database
 from spotlessd.engine import Engine, LocalEngine
 from spotlessd.job import Failure, FailureKind, Identity, Job, JobState, RetryPolicy
 from spotlessd.ledger import Ledger
+from spotlessd.sqlite.database import Database
 
 FRAME = Identity("scans", "frame.tif", 10, 100)
 ROOTS = frozenset({"scans"})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.file_checks import TAIL_BYTES, WriterState, ZeroTail, is_open_for_writing, zero_tail
+from spotlessd.folders.file_checks import TAIL_BYTES, WriterState, ZeroTail, is_open_for_writing, zero_tail
 
 
 def test_a_file_that_ends_in_zeros_is_suspicious(tmp_path: Path) -> None:

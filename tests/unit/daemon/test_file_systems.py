@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.file_systems import Mount, mount_of, parse_macos_mounts, parse_mountinfo, read_mounts
+from spotlessd.folders.file_systems import Mount, mount_of, parse_macos_mounts, parse_mountinfo, read_mounts
 
 MOUNTINFO = r"""
 24 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw

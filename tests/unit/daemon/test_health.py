@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spotlessd.board import Board
-from spotlessd.database import Database
-from spotlessd.health import HealthPages, HealthServer
 from spotlessd.job import Identity
 from spotlessd.ledger import Ledger
-from spotlessd.metrics import DiskGauge
-from spotlessd.notices import Totals, Vitals
+from spotlessd.monitoring.health import HealthPages, HealthServer
+from spotlessd.monitoring.metrics import DiskGauge
+from spotlessd.monitoring.notices import Totals, Vitals
+from spotlessd.monitoring.status import LEDGER_NAME, LOCK_NAME, SILENT_SECONDS, SNAPSHOT_KEY, Snapshot
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 from spotlessd.station_lock import StationLock
-from spotlessd.status import LEDGER_NAME, LOCK_NAME, SILENT_SECONDS, SNAPSHOT_KEY, Snapshot
 
 SNAPSHOT = Snapshot(
     version="0",

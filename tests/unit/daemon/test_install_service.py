@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from spotlessd.commands.install_service import ServiceFile, ServicePlan, install, plan_service, quoted, render_unit
+from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.errors import InstallError
-from spotlessd.install_service import ServiceFile, ServicePlan, install, plan_service, quoted, render_unit
-from spotlessd.settings import Settings, load_settings
 
 PYTHON = Path("/opt/spotless/bin/python")
 

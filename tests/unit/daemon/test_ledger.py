@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from spotlessd.database import MIGRATIONS, Database
 from spotlessd.errors import LedgerError
 from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides
 from spotlessd.ledger import FoundScan, Ledger
-from spotlessd.ledger_reading import CLOCK_STEP_SECONDS
+from spotlessd.sqlite.database import MIGRATIONS, Database
+from spotlessd.sqlite.reading import CLOCK_STEP_SECONDS
 
 SCANS = frozenset({"scans"})
 RETRY = Decision(JobState.QUEUED, "try again", crashes=1)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.database import Database
 from spotlessd.job import COMPANION_RECIPE, Identity, JobState
 from spotlessd.ledger import FoundScan, Ledger
-from spotlessd.ledger_figures import RATE_JOBS, LedgerFigures
+from spotlessd.sqlite.database import Database
+from spotlessd.sqlite.figures import RATE_JOBS, LedgerFigures
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from spotlessd.board import WaitingFile
+from spotlessd.commands.live_status import ENTER, LEAVE, watch_status
+from spotlessd.commands.status_text import WAITING_SHOWN, status_lines
+from spotlessd.commands.wording import duration_text, printable
 from spotlessd.errors import LedgerError
 from spotlessd.job import Identity, Job, JobState
-from spotlessd.ledger_figures import QueueFigures, Rate
-from spotlessd.live_status import ENTER, LEAVE, watch_status
-from spotlessd.status import BY_A_PERSON, JobInHand, Pause, Snapshot, StationStatus
-from spotlessd.status_text import WAITING_SHOWN, status_lines
-from spotlessd.wording import duration_text, printable
+from spotlessd.monitoring.status import BY_A_PERSON, JobInHand, Pause, Snapshot, StationStatus
+from spotlessd.sqlite.board import WaitingFile
+from spotlessd.sqlite.figures import QueueFigures, Rate
 
 NOW = 100_000.0
 SNAPSHOT = Snapshot(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
+from spotlessd.configuration.sections import LogSettings
 from spotlessd.log import set_up_log
-from spotlessd.settings_sections import LogSettings
 
 
 @pytest.fixture(autouse=True)

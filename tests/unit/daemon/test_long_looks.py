@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from fake_workers import check_fake_header, write_fake_scan
 
-from spotlessd.board import Board
-from spotlessd.database import Database
+from spotlessd.configuration.settings import load_settings
 from spotlessd.engine import LocalEngine
+from spotlessd.folders.roots import Root
+from spotlessd.folders.station_roots import open_roots
 from spotlessd.job import RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.reconcile import Reconciler, Rules
-from spotlessd.roots import Root
-from spotlessd.settings import load_settings
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 from spotlessd.station import init_station
-from spotlessd.station_roots import open_roots
 
 FILES = 40
 

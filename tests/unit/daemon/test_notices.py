@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.board import Board
-from spotlessd.database import Database
+from spotlessd.configuration.sections import NoticeKind
 from spotlessd.job import Identity, JobState
 from spotlessd.ledger import FoundScan, Ledger
-from spotlessd.ledger_figures import LedgerFigures
-from spotlessd.notices import NoticeBook
-from spotlessd.settings_sections import NoticeKind
+from spotlessd.monitoring.notices import NoticeBook
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
+from spotlessd.sqlite.figures import LedgerFigures
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from spotlessd.notify import FILES_TOLD, Messenger, Notice, make_messenger, post, run_command
-from spotlessd.settings_sections import NoticeKind, NotifySettings
+from spotlessd.configuration.sections import NoticeKind, NotifySettings
+from spotlessd.monitoring.notify import FILES_TOLD, Messenger, Notice, make_messenger, post, run_command
 
 ALL = tuple(NoticeKind)
 

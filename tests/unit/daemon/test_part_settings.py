@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from spotless_core.options import InpaintMethod, InpaintOptions
-from spotlessd.part_settings import dispatch_settings, worker_setup
-from spotlessd.settings import Settings, load_settings
-from spotlessd.station_roots import open_roots
+from spotlessd.configuration.parts import dispatch_settings, worker_setup
+from spotlessd.configuration.settings import Settings, load_settings
+from spotlessd.folders.station_roots import open_roots
 
 ROOTS = '[[roots]]\nname = "a"\ninput = "a"\noutput = "x"\n[[roots]]\nname = "b"\ninput = "b"\noutput = "x"\n'
 

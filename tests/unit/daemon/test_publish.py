@@ -12,7 +12,7 @@ import pytest
 from spotlessd import publish
 from spotlessd.errors import PublishError
 from spotlessd.publish import NameTakenError, PartLostError, PublishPlan
-from spotlessd.result_files import Naming, Parts, companion_part, part_paths
+from spotlessd.publishing.result_files import Naming, Parts, companion_part, part_paths
 
 CONTENTS = {"image": b"restored", "mask": b"mask", "preview": b"preview"}
 

@@ -10,17 +10,17 @@ import pytest
 from fake_workers import check_fake_header, write_fake_scan
 from loguru import logger
 
-from spotlessd.board import Board
-from spotlessd.database import Database
+from spotlessd.configuration.profiles import Profile
+from spotlessd.configuration.sections import WatchSettings
 from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError
+from spotlessd.folders.roots import MARKER_NAME, NameRules, Root
 from spotlessd.job import JobState, RetryPolicy
 from spotlessd.ledger import Ledger
-from spotlessd.profiles import Profile
 from spotlessd.reconcile import Reconciler, Rules
-from spotlessd.roots import MARKER_NAME, NameRules, Root
-from spotlessd.settings_sections import WatchSettings
 from spotlessd.settle import LONG_ZERO_TAIL, ZERO_TAIL
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 
 SETTLE_SECONDS = 5.0
 

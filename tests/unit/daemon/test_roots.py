@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd import roots as roots_module
-from spotlessd import station_roots as station_roots_module
+from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.errors import ConfigError, RootUnavailableError, StationBusyError
-from spotlessd.file_systems import Mount
-from spotlessd.roots import MARKER_NAME, NameRules, Root, check_marker, write_marker
-from spotlessd.settings import Settings, load_settings
-from spotlessd.station_roots import open_roots
+from spotlessd.folders import roots as roots_module
+from spotlessd.folders import station_roots as station_roots_module
+from spotlessd.folders.file_systems import Mount
+from spotlessd.folders.roots import MARKER_NAME, NameRules, Root, check_marker, write_marker
+from spotlessd.folders.station_roots import open_roots
 
 STATION = "darkroom"
 

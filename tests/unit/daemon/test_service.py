@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from fake_workers import check_fake_header, load_fake, write_fake_scan
 
-from spotlessd import commands
-from spotlessd.board import Board
-from spotlessd.database import Database
+from spotlessd.commands import station_commands as commands
+from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.errors import StationBusyError
+from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
-from spotlessd.roots import MARKER_NAME
+from spotlessd.monitoring.status import LEDGER_NAME, LOCK_NAME
 from spotlessd.service import Service
-from spotlessd.settings import Settings, load_settings
+from spotlessd.sqlite.board import Board
+from spotlessd.sqlite.database import Database
 from spotlessd.station_lock import StationLock
-from spotlessd.status import LEDGER_NAME, LOCK_NAME
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from spotless_core.options import DetectOptions, DeviceOptions, InpaintOptions, MaskFormat, RestoreOptions
-from spotlessd import settings as settings_module
+from spotlessd.configuration import settings as settings_module
+from spotlessd.configuration.problems import known_keys
+from spotlessd.configuration.settings import Settings, find_config, load_settings
 from spotlessd.errors import ConfigError
 from spotlessd.packaged import packaged_file
-from spotlessd.settings import Settings, find_config, load_settings
-from spotlessd.settings_problems import known_keys
 
 ROOT = '[[roots]]\nname = "scans"\ninput = "scans"\noutput = "restored"\n'
 

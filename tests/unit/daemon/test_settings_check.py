@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spotlessd.configuration.check import merged
+from spotlessd.configuration.settings import load_settings
 from spotlessd.errors import ConfigError
-from spotlessd.settings import load_settings
-from spotlessd.settings_check import merged
 
 GOOD_ROOT = '[[roots]]\nname = "{0}"\ninput = "{0}"\noutput = "out-{0}"\n'
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.settings import Settings, load_settings
-from spotlessd.settings_in_force import IN_FORCE_NAME, keep_in_force, settings_in_force
+from spotlessd.configuration.in_force import IN_FORCE_NAME, keep_in_force, settings_in_force
+from spotlessd.configuration.settings import Settings, load_settings
+from spotlessd.monitoring.status import LOCK_NAME
 from spotlessd.station_lock import StationLock
-from spotlessd.status import LOCK_NAME
 
 CONFIG = """\
 state_dir = "my state"

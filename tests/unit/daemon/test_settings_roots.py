@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from spotless_core.options import FilmFormat, InpaintMethod, Sensitivity
+from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.errors import ConfigError
-from spotlessd.settings import Settings, load_settings
-from spotlessd.station_roots import open_roots
+from spotlessd.folders.station_roots import open_roots
 
 TWO_ROOTS = """\
 film_format = "35mm"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotlessd.roots import Candidate
+from spotlessd.folders.roots import Candidate
 from spotlessd.settle import LONGEST_PAUSE_SECONDS, Settler
 
 SETTLE = 5.0

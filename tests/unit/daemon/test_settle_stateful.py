@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from spotlessd.roots import Candidate
+from spotlessd.folders.roots import Candidate
 from spotlessd.settle import LATE_LOOK_SECONDS, LONGEST_PAUSE_SECONDS, Settler
 
 SETTLE = 5.0

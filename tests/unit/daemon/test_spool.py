@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from spotless_core.errors import MissingInputError
 from spotless_core.options import RestoreOptions
-from spotlessd import spool
 from spotlessd.errors import PublishError, SpoolError
+from spotlessd.folders import spool
 from spotlessd.messages import WorkOrder
 
 

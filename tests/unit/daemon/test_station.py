@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from spotlessd.configuration.settings import load_settings
 from spotlessd.errors import StationBusyError, StationExistsError
+from spotlessd.folders.roots import MARKER_NAME
+from spotlessd.folders.station_roots import open_roots
 from spotlessd.packaged import packaged_file
-from spotlessd.roots import MARKER_NAME
-from spotlessd.settings import load_settings
 from spotlessd.station import init_station
-from spotlessd.station_roots import open_roots
 
 
 def test_a_new_station_is_ready_to_run(tmp_path: Path) -> None:

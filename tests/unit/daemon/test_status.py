@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.board import Board, WaitingFile
-from spotlessd.database import Database
 from spotlessd.errors import StationBusyError
 from spotlessd.job import Identity, JobState
 from spotlessd.ledger import Ledger
-from spotlessd.station_lock import StationLock
-from spotlessd.status import (
+from spotlessd.monitoring.status import (
     LEDGER_NAME,
     LOCK_NAME,
     PAUSE_KEY,
@@ -23,6 +20,9 @@ from spotlessd.status import (
     read_pause,
     read_status,
 )
+from spotlessd.sqlite.board import Board, WaitingFile
+from spotlessd.sqlite.database import Database
+from spotlessd.station_lock import StationLock
 
 SNAPSHOT = Snapshot(
     version="0",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlessd.systemd_notify import ALIVE_SECONDS, SystemdNotifier
+from spotlessd.monitoring.systemd_notify import ALIVE_SECONDS, SystemdNotifier
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from spotlessd.toml_locate import key_lines, line_of
+from spotlessd.configuration.toml_locate import key_lines, line_of
 
 TEXT = '''# a comment with = and [brackets]
 station_id = "x"

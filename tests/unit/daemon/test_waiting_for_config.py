@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spotlessd.setup_commands import CONFIG_LOOK_SECONDS, wait_for_config
+from spotlessd.commands.setup_commands import CONFIG_LOOK_SECONDS, wait_for_config
 from spotlessd.station import init_station
 
 

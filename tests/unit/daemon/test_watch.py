@@ -12,7 +12,7 @@ import pytest
 from watchdog.events import FileCreatedEvent, FileOpenedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
-from spotlessd.roots import NameRules, Root
+from spotlessd.folders.roots import NameRules, Root
 from spotlessd.watch import OVERFLOW_LOGGER, Watcher
 
 DEADLINE_SECONDS = 10.0

@@ -1,0 +1,56 @@
+"""What each part of the station needs of the settings, in the part's own words."""
+
+from collections.abc import Sequence
+
+from spotless_core.options import DeviceChoice, InpaintOptions
+from spotlessd.configuration.settings import Settings
+from spotlessd.dispatch import DispatchSettings
+from spotlessd.folders.roots import Root
+from spotlessd.job import RetryPolicy
+from spotlessd.messages import WorkerSetup
+from spotlessd.supervisor import Limits
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """Return how jobs are tried again."""
+    queue = settings.queue
+    return RetryPolicy(
+        queue.max_attempts,
+        queue.max_interrupts,
+        queue.retry_seconds,
+        queue.retry_max_seconds,
+        may_use_cpu=settings.device.allow_fallback and settings.device.device != DeviceChoice.CPU,
+    )
+
+
+def worker_setup(settings: Settings) -> WorkerSetup:
+    """Return what the worker loads: the ways of filling that the roots ask for, each once."""
+    options = (settings.restore_options(root).inpaint for root in settings.roots)
+    first, *more = dict.fromkeys(InpaintOptions(each.method, each.big_lama_path) for each in options)
+    return WorkerSetup(
+        device=settings.device_options(),
+        inpaint=first,
+        more_inpaints=tuple(more),
+        stall_seconds=settings.queue.stall_seconds,
+        log_level=settings.log.level,
+    )
+
+
+def worker_limits(settings: Settings) -> Limits:
+    """Return when the worker is replaced or killed."""
+    queue = settings.queue
+    return Limits(queue.stall_seconds, queue.recycle_jobs, queue.max_worker_mb)
+
+
+def dispatch_settings(settings: Settings, roots: Sequence[Root], *, is_eager: bool) -> DispatchSettings:
+    """Return what starts a job and where its result goes; `is_eager`: load the models before the first job."""
+    return DispatchSettings(
+        station_id=settings.station_id,
+        options=settings.restore_options(),
+        reserve_bytes=settings.disk.reserve_mb * 1_000_000,
+        profiles={root.name: root.profile.options for root in roots},
+        is_eager=is_eager,
+        keeps_timestamp=settings.output.keep_timestamp,
+        seconds_per_megapixel=settings.queue.seconds_per_megapixel,
+        spool_dir=settings.spool_dir,
+    )

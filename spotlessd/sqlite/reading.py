@@ -1,0 +1,100 @@
+"""What can be asked of the ledger: one job, many, how many, which is next. Nothing here writes."""
+
+from spotlessd.job import COMPANION_RECIPE, Identity, Job, JobState
+from spotlessd.sqlite.database import Database
+from spotlessd.sqlite.rows import job_of, key_of
+
+KNOWN_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.DONE, JobState.HELD, JobState.QUARANTINED)
+"""A file in one of these needs no new job, whatever the recipe is now."""
+CLOCK_STEP_SECONDS = 2.5 * 3600
+"""A start time further ahead than this was set before the clock was turned back; it does not hold a job up."""
+
+
+class LedgerReader:
+    """The jobs of one station, to look at."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def is_known(self, identity: Identity) -> bool:
+        """Tell whether this very file already has a job that waits, runs or has ended."""
+        marks = ", ".join("?" * len(KNOWN_STATES))
+        return bool(
+            self._database.read(
+                "SELECT 1 FROM job WHERE root = ? AND rel = ? AND size = ? AND mtime_ns = ?"  # noqa: S608 - only question marks are put in
+                f" AND state IN ({marks}) LIMIT 1",
+                *key_of(identity),
+                *KNOWN_STATES,
+            )
+        )
+
+    def next_due(self, now: float, roots: frozenset[str]) -> Job | None:
+        """Return the job to start next among `roots`: highest priority, then oldest scan. None if none is due."""
+        marks = ", ".join("?" * len(roots))
+        rows = self._database.read(
+            "SELECT * FROM job INDEXED BY job_in_order WHERE state = 'queued' AND (not_before <= ? OR not_before > ?)"  # noqa: S608 - only question marks are put in
+            f" AND root IN ({marks}) ORDER BY priority DESC, mtime_ns, id LIMIT 1",
+            now,
+            now + CLOCK_STEP_SECONDS,
+            *sorted(roots),
+        )
+        return job_of(rows[0]) if rows else None
+
+    def next_start(self) -> float | None:
+        """Return when the next queued job may start (seconds since the epoch), or None without queued jobs."""
+        rows = self._database.read("SELECT MIN(not_before) AS at FROM job WHERE state = 'queued'")
+        return None if rows[0]["at"] is None else float(rows[0]["at"])
+
+    def orphans(self) -> list[Job]:
+        """Return the running jobs; at start, with the station's lock held, nobody works on any of them."""
+        return [job_of(row) for row in self._database.read("SELECT * FROM job WHERE state = 'running' ORDER BY id")]
+
+    def job(self, job_id: int) -> Job | None:
+        """Return one job, or None."""
+        rows = self._database.read("SELECT * FROM job WHERE id = ?", job_id)
+        return job_of(rows[0]) if rows else None
+
+    def jobs_of(self, root: str, rel: str) -> list[Job]:
+        """Return the jobs made for one name, the newest first."""
+        rows = self._database.read("SELECT * FROM job WHERE root = ? AND rel = ? ORDER BY id DESC", root, rel)
+        return [job_of(row) for row in rows]
+
+    def jobs(self, state: JobState | None = None, limit: int = -1) -> list[Job]:
+        """Return jobs, oldest first; all states without `state`, all rows with `limit` -1."""
+        if state is None:
+            rows = self._database.read("SELECT * FROM job ORDER BY id LIMIT ?", limit)
+        else:
+            rows = self._database.read("SELECT * FROM job WHERE state = ? ORDER BY id LIMIT ?", state, limit)
+        return [job_of(row) for row in rows]
+
+    def planned(self) -> list[Job]:
+        """Return the jobs whose publishing was begun and not ended."""
+        return [job_of(row) for row in self._database.read("SELECT * FROM job WHERE plan != '' ORDER BY id")]
+
+    def counts(self) -> dict[JobState, int]:
+        """Return the number of scans in each state, zeros included; sidecars count until they are done."""
+        rows = self._database.read(
+            "SELECT state, COUNT(*) AS number FROM job WHERE NOT (recipe = ? AND state = 'done') GROUP BY state",
+            COMPANION_RECIPE,
+        )
+        found = {row["state"]: int(row["number"]) for row in rows}
+        return {state: found.get(state, 0) for state in JobState}
+
+    def unfinished(self, roots: frozenset[str]) -> int:
+        """Return how many jobs of `roots` are queued or running."""
+        marks = ", ".join("?" * len(roots))
+        rows = self._database.read(
+            f"SELECT COUNT(*) AS number FROM job WHERE state IN ('queued', 'running') AND root IN ({marks})",  # noqa: S608 - only question marks are put in
+            *sorted(roots),
+        )
+        return int(rows[0]["number"])
+
+    def oldest_queued(self) -> float | None:
+        """Return when the longest-waiting queued job was made (seconds since the epoch), or None."""
+        rows = self._database.read("SELECT MIN(created) AS at FROM job WHERE state = 'queued'")
+        return None if rows[0]["at"] is None else float(rows[0]["at"])
+
+    def history(self, job_id: int) -> list[tuple[float, str, str]]:
+        """Return a job's changes of state, oldest first: (seconds since the epoch, state, note)."""
+        rows = self._database.read("SELECT at, state, note FROM history WHERE job = ? ORDER BY id", job_id)
+        return [(float(row["at"]), str(row["state"]), str(row["note"])) for row in rows]
