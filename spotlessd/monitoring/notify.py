@@ -46,8 +46,9 @@ class Notice:
 
 @dataclass(slots=True)
 class _Pile:
-    """Notices of one kind that are not sent yet: the first, and how many in all."""
+    """Notices of one kind that are not sent yet: the first and the last, and how many in all."""
 
+    last: Notice
     first: list[Notice]
     count: int = 0
 
@@ -86,7 +87,8 @@ class Messenger:
         if notice.kind not in self._events or not self._senders:
             return
         with self._changed:
-            pile = self._piles.setdefault(notice.kind, _Pile([]))
+            pile = self._piles.setdefault(notice.kind, _Pile(notice, []))
+            pile.last = notice
             pile.count += 1
             if len(pile.first) < FILES_TOLD:
                 pile.first.append(notice)
@@ -135,7 +137,7 @@ class Messenger:
         return max(min(self._due(kind) for kind in self._piles) - self._clock(), 0.0)
 
     def _message(self, pile: _Pile) -> dict[str, Any]:
-        last = pile.first[-1]
+        last = pile.last
         return {
             "event": str(last.kind),
             "station": self._station_id,
