@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from spotless_core.command_line import Parser
 from spotless_core.errors import MissingInputError, OutputError, SpotlessError
 from spotless_core.options import (
     DeviceChoice,
@@ -20,14 +22,22 @@ from spotless_core.options import (
     Sensitivity,
 )
 
+if TYPE_CHECKING:
+    from spotless_core.edited import BaseVersion
+
 TIFF_SUFFIXES = {".tif", ".tiff"}
+EXIT_CODES = """\
+exit codes: 0 ok · 64 wrong command line · 65 bad input · 66 no input · 69 device or model unavailable · 73 cannot
+write"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns a sysexits code (0 ok, 65 bad input, 66 no input, 69 device or model, 73 cannot
-    write).
-    """
-    options = _parser().parse_args(arguments)
+    """Run one command; returns a sysexits code (see EXIT_CODES). A wrong line ends the process with EXIT_USAGE."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    given = [getattr(options, name, None) is not None for name in ("base", "base_mask")]
+    if any(given) and (not all(given) or options.mask_in is None):
+        parser.error("restore: --base needs --base-mask and --mask-in")
     try:
         return int(options.run(options))
     except SpotlessError as error:
@@ -39,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spotless", description="Remove dust, hairs and scratches from one scan.")
+def _parser() -> Parser:
+    parser = Parser(prog="spotless", description="Remove dust, hairs and scratches from one scan.", epilog=EXIT_CODES)
     commands = parser.add_subparsers(dest="command", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument(
         "input", type=Path, metavar="IN", help="a TIFF, DNG, PNG, JPEG, BMP or PNM scan; it is only read"
     )
@@ -59,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--mask-in", type=Path, metavar="PNG", help="repair exactly this mask (PNG or TIFF); nothing is detected"
     )
+    restore.add_argument(
+        "--base", type=Path, metavar="IMAGE", help="keep this earlier result's repairs where --mask-in has them too"
+    )
+    restore.add_argument("--base-mask", type=Path, metavar="PNG", help="the mask that --base was made with")
     restore.add_argument("--preview-out", type=Path, metavar="JPG", help="write before | after | mask")
     restore.add_argument("--receipt", type=Path, metavar="JSON", help="write the receipt")
     restore.add_argument("--inpaint", choices=[m.value for m in InpaintMethod], default="auto")
@@ -113,6 +127,18 @@ def _check_paths(source: Path, targets: Iterable[Path]) -> None:
         raise MissingInputError("no such file, or not a regular file.")
 
 
+def _base(options: argparse.Namespace) -> "BaseVersion | None":
+    """The earlier version that was named, which must be there."""
+    from spotless_core.edited import BaseVersion
+
+    if options.base is None:
+        return None
+    for path in (options.base, options.base_mask):
+        if not path.is_file():
+            raise MissingInputError(f"{path}: no such file, or not a regular file.")
+    return BaseVersion(mask=options.base_mask, image=options.base, name=options.base.name)
+
+
 def _restore(options: argparse.Namespace) -> int:
     targets = {
         "image": options.output,
@@ -125,6 +151,7 @@ def _restore(options: argparse.Namespace) -> int:
 
     from spotless_core.pipeline import OutputPaths, load_tools, restore_photo
 
+    base = _base(options)
     restore_options = _restore_options(options)
     tools = load_tools(DeviceOptions(DeviceChoice(options.device)), restore_options.inpaint)
     folder = options.output.parent
@@ -136,6 +163,7 @@ def _restore(options: argparse.Namespace) -> int:
             tools,
             restore_options,
             given_mask=options.mask_in,
+            base=base,
         )
         kept = {role: facts for role, facts in receipt.outputs.items() if role in wanted}
         receipt = replace(receipt, outputs=kept).with_output_names({role: wanted[role].name for role in kept})

@@ -65,6 +65,25 @@ LONG_SIDE_MM: dict[FilmFormat, float] = {
     FilmFormat.SHEET_4X5: 120.0,
 }
 """Exposed long side of a frame, millimetres."""
+LENGTHS_UM: dict[str, tuple[float, float]] = {
+    "min_speck_um": (1.0, 1000.0),
+    "max_speck_um": (10.0, 20_000.0),
+    "max_length_um": (100.0, 200_000.0),
+    "max_width_um": (5.0, 10_000.0),
+    "grow_um": (1.0, 500.0),
+    "max_hole_um": (10.0, 50_000.0),
+}
+"""What each length may be, micrometres on the film: from film grain to the longest side of sheet film. A number outside
+was typed in another unit."""
+
+
+def _check_length(table: str, name: str, value: float, also: str = "") -> None:
+    """Raise `OptionsError` if a length in micrometres is none that film has; `also`: what else may be given."""
+    low, high = LENGTHS_UM[name]
+    if low <= value <= high:
+        return
+    slip = f" If millimetres were meant, type {value * 1000:g}." if low <= value * 1000 <= high else ""
+    raise OptionsError(f"{table}.{name} = {value}; {also}{low:g} to {high:g} micrometres expected.{slip}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +108,8 @@ class MaskOptions:
 
     `min_speck_um`: smaller defects are grain. `max_speck_um`: the largest compact defect (diameter). `max_length_um`
     and `max_width_um`: the largest hair or scratch (length, stroke width). `grow_um`: the penumbra taken into the
-    mask around each defect. `max_coverage`: fraction of the frame, in (0, 1]; above it the frame is held for a person.
+    mask around each defect, zero = none. All five lie in `LENGTHS_UM`. `max_coverage`: fraction of the frame, in
+    (0, 1]; above it the frame is held for a person.
     `faint_lines`: look for transport scratches too faint for any pixel to show; `max_length_um` does not bind them.
     """
 
@@ -104,10 +124,9 @@ class MaskOptions:
 
     def __post_init__(self) -> None:
         for name in ("min_speck_um", "max_speck_um", "max_length_um", "max_width_um"):
-            if getattr(self, name) <= 0:
-                raise OptionsError(f"mask.{name} = {getattr(self, name)}; a positive number of micrometres expected.")
-        if self.grow_um < 0:
-            raise OptionsError(f"mask.grow_um = {self.grow_um}; zero or more micrometres expected.")
+            _check_length("mask", name, getattr(self, name))
+        if self.grow_um != 0:
+            _check_length("mask", "grow_um", self.grow_um, "zero, or ")
         if not 0 < self.max_coverage <= 1:
             raise OptionsError(f"mask.max_coverage = {self.max_coverage}; a fraction in (0, 1] expected.")
 
@@ -117,8 +136,8 @@ class InpaintOptions:
     """How holes are filled: `method`, and for lama-cleaner the path of `big-lama.pt` (None = lama-cleaner's cache).
 
     `context_px`: clean pixels kept around a hole in its crop, zero or more; thick holes get more. `grain`: put measured
-    grain back into fills. `max_hole_um`: width of the widest hole that is filled unattended, a positive number of
-    micrometres. `max_seconds`: longest time for the fills of one frame, 0 = no limit. Over either a frame is held.
+    grain back into fills. `max_hole_um`: width of the widest hole that is filled unattended, in `LENGTHS_UM`.
+    `max_seconds`: longest time for the fills of one frame, 0 = no limit. Over either a frame is held.
     """
 
     method: InpaintMethod = InpaintMethod.AUTO
@@ -131,8 +150,7 @@ class InpaintOptions:
     def __post_init__(self) -> None:
         if self.context_px < 0:
             raise OptionsError(f"inpaint.context_px = {self.context_px}; zero or more pixels expected.")
-        if self.max_hole_um <= 0:
-            raise OptionsError(f"inpaint.max_hole_um = {self.max_hole_um}; a positive number of micrometres expected.")
+        _check_length("inpaint", "max_hole_um", self.max_hole_um)
         if self.max_seconds < 0:
             raise OptionsError(f"inpaint.max_seconds = {self.max_seconds}; zero (no limit) or more seconds expected.")
 
@@ -160,7 +178,7 @@ class RestoreOptions:
     inpaint: InpaintOptions = field(default_factory=InpaintOptions)
     film_format: FilmFormat = FilmFormat.AUTO
     max_megapixels: float = 2000.0
-    preview_long_side_px: int = 2400
+    preview_long_side_px: int = 5400
     allow_reencode: bool = False
     allow_transcode: bool = False
     mask_format: MaskFormat = MaskFormat.PNG

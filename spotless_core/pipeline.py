@@ -18,13 +18,15 @@ from spotless_core.arrays.kinds import Mask, Probability
 from spotless_core.arrays.windows import FloatWindows, SampleWindows, bands
 from spotless_core.detection.detector import Detector
 from spotless_core.detection.lines import LineScores, find_lines
-from spotless_core.detection.mask import MaskResult, cautious_if_coarse, describe_defects, make_mask, thresholds_for
+from spotless_core.detection.mask import MaskResult, cautious_if_coarse, make_mask, thresholds_for
 from spotless_core.detection.scale import micrometres_per_pixel
+from spotless_core.edited import BaseVersion, EditPlan, plan_anew, plan_edit
 from spotless_core.errors import ModelError, PreservationError
+from spotless_core.feedback import write_feedback
 from spotless_core.image_io.decode import decode_frame, make_grey
 from spotless_core.image_io.edited_rows import EditedRows
 from spotless_core.image_io.hashing import hash_file, hash_infrared
-from spotless_core.image_io.mask_file import read_mask, write_mask
+from spotless_core.image_io.mask_file import write_mask
 from spotless_core.image_io.opening import open_scan
 from spotless_core.image_io.preview import write_preview
 from spotless_core.image_io.probability_tiff import write_probability
@@ -39,11 +41,12 @@ from spotless_core.networks.device import choose_device
 from spotless_core.networks.weights import ModelEntry, default_models_folder, read_manifest
 from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
 from spotless_core.photo import Edit, ScanInfo
-from spotless_core.receipt import FileFacts, Receipt, input_facts, plain_options
+from spotless_core.receipt import DecisionFacts, FileFacts, Receipt, input_facts, plain_options
 from spotless_core.stopwatch import Stopwatch, peak_memory_mb
 
 SOFTWARE = "spotlessd 0.1.0"
 DETECTOR = "detector"
+EXACT_COPY = "no sample was changed: the result is an exact copy of the scan"
 
 OnStep = Callable[[str, float], None]
 OnFraction = Callable[[float], None]
@@ -51,11 +54,12 @@ OnFraction = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
-    """Where to write; existing files are overwritten, so callers pass temporary names."""
+    """Where to write; existing files are overwritten, so callers pass temporary names. `feedback`: see feedback.py."""
 
     image: Path
     mask: Path
     preview: Path
+    feedback: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def load_tool_sets(
     sets = []
     for inpaint in inpaints:
         inpainter, notes = choose_inpainter(inpaint, chosen.kind, entries)
-        models = (FileFacts(entry.path.name, entry.sha256), *_model_facts(inpainter))
+        models = (FileFacts(entry.path.name, entry.sha256), *getattr(inpainter, "models", ()))
         precision = getattr(inpainter, "precision", detector.precision)
         if precision != detector.precision:
             notes = (*notes, f"{inpainter.name} computed in {precision}.")
@@ -120,12 +124,16 @@ def restore_photo(
     *,
     source_name: str | None = None,
     given_mask: Path | None = None,
+    base: BaseVersion | None = None,
+    decision: DecisionFacts | None = None,
     on_step: OnStep = lambda _step, _fraction: None,
 ) -> Receipt:
     """Restore the scan at `source` into `outputs`, complete and fsynced on return; `on_step` hears of every tile.
 
     With `given_mask` (PNG of the scan's size, above 127 = repair) nothing is detected: mask in = mask out, whatever the
     budgets. Else a frame over a budget (inpainting/budgets.py) is held: mask and preview are written, the image is not.
+    `base`: an earlier version, whose repairs stay as they are where both masks have them (edited.py). `decision`: who
+    asked for this; the choices "original" and "proposed" are given masks too.
 
     Raises:
         ScanError: the scan is damaged or of a kind that cannot be kept exactly.
@@ -138,28 +146,30 @@ def restore_photo(
         info = scan.info
         digest = hash_file(source, lambda: on_step("decode", 0.0))
         infrared = hash_infrared(scan, lambda: on_step("decode", 0.0))
+        um_per_px, scale_note = micrometres_per_pixel(info, options.film_format)
+        # Before the frame is decoded: a JPEG is held whole, and two of them need not be at the same time.
+        edit = plan_edit(scan, digest, um_per_px, given_mask, base, decision, folders, lambda: on_step("decode", 0.0))
         frame = decode_frame(scan, space, _share(on_step, "decode", 0, 1))
         encoding = sense_encoding(frame, info.bits, is_min_white=info.is_min_white)
-        um_per_px, scale_note = micrometres_per_pixel(info, options.film_format)
         watch.lap("decode")
 
-        if given_mask is None:
-            found = _detect(frame, encoding, tools, options, um_per_px, space, on_step).found
-        else:
-            found = _given(given_mask, info, um_per_px)
         held: tuple[str, ...] = ()
-        if given_mask is None:
+        is_given = edit is not None
+        if edit is None:
+            found = _detect(frame, encoding, tools, options, um_per_px, space, on_step).found
             held = reasons_to_hold(found.mask, found.defects, found.coverage, options, um_per_px)
+            edit = plan_anew(found, base, decision)
+        found = edit.found
         watch.lap("detect")
 
         repaired = RepairResult([], [])
         if not held:
             repaired = repair_frame(
-                frame,
+                edit.shown_on(frame, info),
                 encoding.value_max if info.is_float else info.full_scale,
-                found.mask,
+                edit.added,
                 tools.inpainter,
-                options.inpaint if given_mask is None else replace(options.inpaint, max_seconds=0.0),
+                replace(options.inpaint, max_seconds=0.0) if is_given else options.inpaint,
                 seed=int(digest[:8], 16),
                 value_max=encoding.value_max,
                 on_progress=_share(on_step, "inpaint", 0, 1),
@@ -167,31 +177,34 @@ def restore_photo(
         if repaired.left_over:
             held = (reason_of_time(repaired.left_over, options.inpaint.max_seconds),)
         defects = name_methods(found.defects, repaired, found.mask.shape)
+        edits = [*edit.kept, *repaired.edits]
         watch.lap("inpaint")
 
         write_preview(
             outputs.preview,
             frame,
-            EditedRows(repaired.edits, info),
+            EditedRows(edits, info),
             found.mask,
             encoding,
             options.preview_long_side_px,
             _share(on_step, "encode", 0, 0.5),
         )
+        history = edit.history
+        write_feedback(outputs.feedback, frame, encoding, found.mask, found.defects, base, history, um_per_px, digest)
         space.close()
         write_mask(outputs.mask, found.mask, info, options.mask_format)
         written = {"mask": outputs.mask, "preview": outputs.preview}
         preservation = info.preservation
         lost: tuple[str, ...] = ()
         if not held:
-            report = scan.write_restored(outputs.image, repaired.edits, _share(on_step, "encode", 0.5, 1))
+            report = scan.write_restored(outputs.image, edits, _share(on_step, "encode", 0.5, 1))
             preservation, lost = report.preservation, report.notes
             written["image"] = outputs.image
         watch.lap("encode")
 
         if not held:
             on_step("verify", 0.0)
-            _verify(scan, outputs.image, found.mask, repaired.edits, infrared, _share(on_step, "verify", 0, 1))
+            _verify(scan, outputs.image, found.mask, edits, edit, infrared, _share(on_step, "verify", 0, 1))
         hashes = {role: hash_file(path, lambda: on_step("verify", 1.0)) for role, path in written.items()}
         facts = {role: FileFacts(path.name, hashes[role]) for role, path in written.items()}
         watch.lap("verify")
@@ -202,6 +215,8 @@ def restore_photo(
         *((scale_note,) if scale_note else ()),
         *repaired.notes,
         *lost,
+        *edit.notes,
+        *((EXACT_COPY,) if is_given and hashes.get("image") == digest else ()),
         *held,
     )
     return Receipt(
@@ -214,7 +229,7 @@ def restore_photo(
         models=tools.models,
         device=tools.device,
         precision=tools.precision,
-        options=plain_options(options) | {"inpaint_method": tools.inpainter.name, "mask_given": given_mask is not None},
+        options=plain_options(options) | {"inpaint_method": tools.inpainter.name, "mask_given": is_given},
         defects=defects,
         coverage=round(found.coverage, 6),
         preservation=preservation,
@@ -222,6 +237,8 @@ def restore_photo(
         seconds=watch.seconds(),
         peak_memory_mb=peak_memory_mb(),
         notes=notes,
+        based_on=edit.based_on,
+        decisions=history,
     )
 
 
@@ -269,11 +286,6 @@ class _Seen(NamedTuple):
             yield rows if self.scores is None else np.maximum(rows, self.scores[top:bottom, 0:width])
 
 
-def _given(path: Path, info: ScanInfo, um_per_px: float) -> MaskResult:
-    mask = read_mask(path, (info.height, info.width))
-    return MaskResult(mask, mask, describe_defects(mask, None, um_per_px), float(mask.mean()), ())
-
-
 def _detect(
     frame: SampleWindows,
     encoding: Encoding,
@@ -317,18 +329,22 @@ def _open(source: Path, options: RestoreOptions, threads: int, folders: list[Pat
     )
 
 
-def _verify(scan: ScanFile, image: Path, mask: Mask, edits: list[Edit], infrared: str, on_fraction: OnFraction) -> None:
+def _verify(
+    scan: ScanFile,
+    image: Path,
+    mask: Mask,
+    edits: list[Edit],
+    edit: EditPlan,
+    infrared: str,
+    on_fraction: OnFraction,
+) -> None:
     try:
         verify_restored(scan, image, mask, edits, lambda row: on_fraction(row / scan.info.height))
-        if infrared:
-            folders = scratch_folders(image.parent)
-            with open_scan(image, float("inf"), allow_transcode=True, folders=folders) as result:
-                if hash_infrared(result, lambda: on_fraction(1.0)) != infrared:
-                    raise PreservationError("the infrared plane of the result is not the scan's.")
+        folders = scratch_folders(image.parent)
+        with open_scan(image, float("inf"), allow_transcode=True, folders=folders) as result:
+            edit.verify(result, folders, lambda: on_fraction(1.0))
+            if infrared and hash_infrared(result, lambda: on_fraction(1.0)) != infrared:
+                raise PreservationError("the infrared plane of the result is not the scan's.")
     except BaseException:
         image.unlink(missing_ok=True)  # a result that failed the check must not lie about under any name
         raise
-
-
-def _model_facts(inpainter: Inpainter) -> tuple[FileFacts, ...]:
-    return tuple(getattr(inpainter, "models", ()))

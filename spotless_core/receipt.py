@@ -79,12 +79,34 @@ class Defect:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionFacts:
+    """One decision about the mask. `choice`: edited | proposed | original | again. `by`: person | program. `via`: which
+    way it came, for example "review page". `at`: when, ISO 8601 in UTC.
+
+    `base`: the name of the version it was about, "" if there was none. In pixels, compared with that version's mask:
+    `kept_px` of it stay masked, `taken_back_px` of it do not, `added_px` are new.
+    """
+
+    choice: str
+    by: str
+    via: str
+    at: str
+    base: str = ""
+    kept_px: int = 0
+    taken_back_px: int = 0
+    added_px: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """One scan's journey. `coverage`: masked fraction of the frame. `seconds`: by step and in total.
 
     `outside_mask_identical`: what `preservation` promises was proven on the written image. exact, transcoded: every
     sample outside the mask is the scan's; block: so is every compressed block that the mask does not touch. False
     where the picture was reencoded, or nothing was written.
+
+    `based_on`: the image whose repairs were kept as they are, None if all were made anew. `decisions`: what was decided
+    about the mask, the oldest first; receipts of earlier releases have neither.
     """
 
     software: str
@@ -102,6 +124,8 @@ class Receipt:
     seconds: dict[str, float]
     peak_memory_mb: float
     notes: tuple[str, ...] = field(default_factory=tuple)
+    based_on: FileFacts | None = None
+    decisions: tuple[DecisionFacts, ...] = ()
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,13 +9,17 @@ The flow, one module each:
     reconcile.py      (complete files) − (known files) → new jobs; the same code at start, on events and by the clock
     ledger.py         every scan ever seen, its state and attempts, in one SQLite file
     engine.py         the seam where another queue could compute instead
-    dispatch.py       one job's way: start_checks.py, work_orders.py, the supervisor, placing.py
+    crew.py           one lane for each worker; devices.py says on which GPUs, commons.py is what lanes share
+    dispatch.py       a lane: one job's way through start_checks.py, work_orders.py, the supervisor, placing.py
     supervisor.py     keeps one worker child alive; messages.py is what they say to each other
     worker.py         the child: the only module that loads torch
     publish.py        final names: no half file, no clobber, receipt last
+    replacing.py      exchanges names afterwards where the newest version is to have the scan's own
 
     service.py        builds and wires the parts; the main loop; signals.py and control.py bring in the world
+    single_run.py     when `run --once` is done, and its exit code
     job.py            a file's states, the legal moves, what a failure leads to
+    base_versions.py  which version an edited mask is based on
     cli.py            the commands
 
 The packages around it, each with its map in its docstring:
@@ -27,10 +31,11 @@ The packages around it, each with its map in its docstring:
     publishing/       names and durability of results; the receipts a lost ledger is rebuilt from
     monitoring/       status, health, metrics, notices, systemd
     doctor/           looks at the station and the machine
+    review/           the page where a person looks at results and decides
     commands/         what the commands do and how they word it
 
-Two processes: the parent (watch, ledger, publish) is small and never loads torch; the child holds the models and
-writes only `.part` files. Imports point down: cli → service → supervisor and worker → ledger → job → settings → errors.
+Two kinds of process: the parent (watch, ledger, publish) is small and never loads torch; each child holds the models
+and writes only `.part` files. Imports point down: cli → service → crew → supervisor → ledger → job → settings → errors.
 """
 
 __version__ = "0.1.0"

@@ -4,8 +4,10 @@ Nothing heavy is imported before it is needed; no command loads torch into this 
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spotless_core.errors import SpotlessError
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
-ABOUT_THE_CONFIG = frozenset({"check-config", "config", "install-service"})
+IN_FORCE = "the config is wrong (see: spotlessd check-config); the daemon and this command go by the one before it."
+ABOUT_THE_CONFIG = frozenset({"check-config", "install-service"})
 """Commands that say what is wrong with a config, or need one that is right."""
 EXIT_NO_PERMISSION = 77
 
@@ -44,12 +47,7 @@ def _run(given: argparse.Namespace) -> int:
     """Do what was asked; the commands that need no config first."""
     match given.command:
         case "init":
-            from spotlessd.station import init_station
-
-            config = init_station(given.folder)
-            print(f"A station is ready. Put scans into {config.parent / 'scans'} and start it:")
-            print(f"  spotlessd run --config {config}")
-            return 0
+            return _init(given.folder)
         case "demo":
             from spotlessd.commands.demo import run_demo
 
@@ -63,7 +61,28 @@ def _run(given: argparse.Namespace) -> int:
     settings = _settings_for(given)
     if given.command == "status" and given.watch:
         return _watch(settings)
+    if given.command == "review":
+        return _review(given, settings)
     return _print(_answer(given, settings))
+
+
+def _init(folder: Path) -> int:
+    from spotlessd.folders.own_folders import remote_state_warning
+    from spotlessd.station import STATE_NAME, init_station
+
+    config = init_station(folder)
+    warning = remote_state_warning(config.parent / STATE_NAME, config)
+    if warning:
+        print(f"spotlessd: {warning}", file=sys.stderr)
+    print(f"A station is ready. Put scans into {config.parent / 'scans'} and start it:")
+    print(f"  {_own_name()} run --config {config}")
+    return 0
+
+
+def _own_name() -> str:
+    """Return what a person types to call us: by its path where a shell would not find the name."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "spotlessd" and shutil.which("spotlessd") is None else "spotlessd"
 
 
 def _settings_for(given: argparse.Namespace) -> "Settings":
@@ -78,7 +97,7 @@ def _settings_for(given: argparse.Namespace) -> "Settings":
         settings = None if given.command in ABOUT_THE_CONFIG else settings_in_force(path)
         if settings is None:
             raise
-        print(f"spotlessd: {path} is wrong (spotlessd check-config); the daemon goes on without it.", file=sys.stderr)
+        print(f"spotlessd: {IN_FORCE}", file=sys.stderr)
         return settings
 
 
@@ -87,13 +106,17 @@ def _run_daemon(given: argparse.Namespace) -> int:
     from spotlessd.commands.setup_commands import wait_for_config
     from spotlessd.configuration.settings import find_config, load_settings
     from spotlessd.log import set_up_log
+    from spotlessd.publishing.durable import cannot_write
     from spotlessd.service import Service
 
     if given.wait_for_config:
         settings = wait_for_config(given.config, print_line=lambda text: print(text, file=sys.stderr, flush=True))
     else:
         settings = load_settings(find_config(given.config))
-    set_up_log(settings.log)
+    try:
+        set_up_log(settings.log)
+    except OSError as error:
+        raise cannot_write(settings.log.file or settings.state_dir, error) from error
     return Service(settings, is_once=given.once).run()
 
 
@@ -107,16 +130,52 @@ def _answer(given: argparse.Namespace, settings: "Settings") -> "Answer":
         "list": lambda: commands.list_jobs(settings, given.state, as_json=given.as_json),
         "show": lambda: commands.show_job(settings, given.target, as_json=given.as_json),
         "retry": lambda: commands.retry(settings, given.target, given.reason or ""),
-        "reprocess": lambda: commands.reprocess(settings, given.target, given.mask, given.sensitivity),
+        "reprocess": lambda: commands.reprocess(
+            settings, given.target, given.mask, given.sensitivity, is_anew=given.is_anew
+        ),
         "pause": lambda: commands.pause(settings, now=given.now, seconds=given.seconds),
         "resume": lambda: commands.resume(settings),
         "bump": lambda: commands.bump(settings, given.target),
-        "scan": lambda: (setup_commands.dry_scan if given.dry_run else commands.scan)(settings, as_json=given.as_json),
+        "feedback": lambda: _feedback(given, settings),
+        "contact-sheet": lambda: _contact_sheet(given, settings),
+        "scan": lambda: (
+            setup_commands.dry_scan(settings, as_json=given.as_json)
+            if given.dry_run
+            else commands.scan(settings, as_json=given.as_json, accept=given.accept)
+        ),
         "check-config": lambda: setup_commands.check_config(settings),
         "config": lambda: setup_commands.show_config(settings, with_origin=given.origin, as_json=given.as_json),
         "install-service": lambda: setup_commands.install_service(settings, scope=given.scope, is_print=given.is_print),
     }
     return actions[given.command]()
+
+
+def _feedback(given: argparse.Namespace, settings: "Settings") -> "Answer":
+    from spotlessd.commands.feedback import feedback
+
+    return feedback(settings, given.folder if given.feedback_command == "export" else None)
+
+
+def _contact_sheet(given: argparse.Namespace, settings: "Settings") -> "Answer":
+    from spotlessd.commands.contact_sheet import contact_sheet
+
+    limits = {"root": given.root, "day": given.day or "", "state": given.state}
+    return contact_sheet(settings, given.folder, **limits, title=given.title)
+
+
+def _review(given: argparse.Namespace, settings: "Settings") -> int:
+    import webbrowser
+
+    from spotlessd.commands.review_page import review
+    from spotlessd.log import set_up_log
+
+    set_up_log(settings.log.model_copy(update={"level": "WARNING", "file": None}))
+    return review(
+        settings,
+        port=given.port,
+        show=lambda text: print(text, flush=True),
+        open_page=webbrowser.open if given.is_opened else None,
+    )
 
 
 def _watch(settings: "Settings") -> int:

@@ -20,6 +20,7 @@ from spotlessd.job import (
     JobState,
     Overrides,
     RetryPolicy,
+    Tally,
     decide,
 )
 from spotlessd.ledger import FoundScan, Ledger
@@ -55,6 +56,10 @@ class Engine(Protocol):
         """Look at the job that should start now, without taking it."""
         ...
 
+    def unfinished(self, roots: frozenset[str]) -> int:
+        """Return how many jobs of `roots` are queued or running."""
+        ...
+
     def take(self, job: Job) -> Job | None:
         """Claim it; None if it is not queued any more."""
         ...
@@ -68,7 +73,13 @@ class Engine(Protocol):
         ...
 
     def finish(
-        self, job: Job, state: JobState, outputs: dict[str, str], sha256: str, seconds: dict[str, float]
+        self,
+        job: Job,
+        state: JobState,
+        outputs: dict[str, str],
+        sha256: str,
+        seconds: dict[str, float],
+        tally: Tally | None = None,
     ) -> bool:
         """End a running job as DONE or HELD."""
         ...
@@ -132,8 +143,18 @@ class LocalEngine:
         return is_done
 
     def next_due(self, roots: frozenset[str]) -> Job | None:
-        """Look at the job that should start now, without taking it."""
+        """Look at the job that should start now, without taking it.
+
+        One whose result was being given its names comes first: another's must not be given the same ones meanwhile.
+        """
+        for job in self._ledger.planned():
+            if job.state is JobState.QUEUED and job.identity.root in roots:
+                return job
         return self._ledger.next_due(self._clock(), roots)
+
+    def unfinished(self, roots: frozenset[str]) -> int:
+        """Return how many jobs of `roots` are queued or running."""
+        return self._ledger.unfinished(roots)
 
     def take(self, job: Job) -> Job | None:
         """Claim it; None if it is not queued any more."""
@@ -156,13 +177,20 @@ class LocalEngine:
         return self._ledger.plan(job, plan)
 
     def finish(
-        self, job: Job, state: JobState, outputs: dict[str, str], sha256: str, seconds: dict[str, float]
+        self,
+        job: Job,
+        state: JobState,
+        outputs: dict[str, str],
+        sha256: str,
+        seconds: dict[str, float],
+        tally: Tally | None = None,
     ) -> bool:
         """End a running job as DONE or HELD."""
         now = self._clock()
-        is_ours = self._ledger.finish(job, state, outputs, sha256, seconds, now)
+        is_ours = self._ledger.finish(job, state, outputs, sha256, seconds, now, tally)
         if is_ours:
             name = outputs.get("image") or outputs.get("receipt", "")
+            name += f" ({tally.held})" if tally is not None and tally.held else ""
             _log_of(job.id, job.identity).info(
                 "{}: {} in {:.1f} s: {}", _title(job.id, job.identity), state, max(now - job.started, 0.0), name
             )
@@ -190,10 +218,10 @@ class LocalEngine:
             )
         else:
             _log_of(job.id, job.identity).info(
-                "{}: queued again after {:.1f} s, starts in {:.0f} s: {}",
+                "{}: queued again after {:.1f} s{}: {}",
                 _title(job.id, job.identity),
                 seconds,
-                decision.delay_seconds,
+                f", starts in {decision.delay_seconds:.0f} s" if decision.delay_seconds >= 1 else "",
                 decision.reason,
             )
         return decision
@@ -212,7 +240,7 @@ class LocalEngine:
         """Requeue what the last run left running; only right while the station's lock is held. Returns how many."""
         orphans = self._ledger.orphans()
         for job in orphans:
-            decision = decide(job, Failure(FailureKind.STOPPED, INTERRUPTED), self.policy, self._draw())
+            decision = decide(job, Failure(FailureKind.CUT_OFF, INTERRUPTED), self.policy, self._draw())
             if job.plan:
                 # A result that was being published is complete; it is only put in its place, so nothing is counted.
                 decision = Decision(

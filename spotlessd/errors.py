@@ -3,9 +3,9 @@
     DaemonError
     ├── ConfigError             the config: every problem with file:line; fix it and start again      exit 78
     ├── StationBusyError        another spotlessd already serves this station or this folder          exit 75, try again
-    ├── StationExistsError      `init` would overwrite a station that is already there                exit 73
+    ├── StationExistsError      `init` would overwrite a station, or make one in another's folders    exit 73
     ├── RootUnavailableError    a scan or output folder is away (share down, marker missing)          exit 75, try again
-    ├── LedgerError             the ledger cannot be opened or is damaged                             exit 73, try again
+    ├── LedgerError             the ledger or its folder cannot be opened, or it is damaged           exit 73, try again
     ├── PublishError            a result cannot be put in its place (full disk, permission)           exit 73, try again
     ├── SpoolError              a scan cannot be copied from its share (network down)                 exit 75, try again
     ├── WorkerError             the worker child failed                                               exit 70, try again
@@ -14,6 +14,7 @@
     │   ├── WorkerLateError     longer than `queue.seconds_per_megapixel` allows; it was killed       exit 70, try again
     │   ├── WorkerTooLargeError more memory than `queue.max_worker_mb` within a job; it was killed    exit 70, try again
     │   └── WorkerStartError    it could not load its models or its device                            exit 69, try again
+    ├── ReviewError             the review page cannot be served (port in use)                        exit 75, try again
     ├── UnknownJobError         no job has this id or path                                            exit 66
     └── InstallError            the service file cannot be written                                    exit 77
 
@@ -46,7 +47,7 @@ class StationBusyError(DaemonError):
 
 
 class StationExistsError(DaemonError):
-    """A station's config is already there; it is never overwritten."""
+    """A station's config is already there, and never overwritten; or the folder belongs to another station."""
 
     exit_code = 73
 
@@ -59,7 +60,7 @@ class RootUnavailableError(DaemonError):
 
 
 class LedgerError(DaemonError):
-    """The ledger cannot be opened, is damaged, or was written by a newer version."""
+    """The ledger cannot be opened or its folder not be written, it is damaged, or a newer version wrote it."""
 
     exit_code = 73
     is_retryable = True
@@ -105,6 +106,13 @@ class WorkerStartError(WorkerError):
     """The worker child could not load its models or start its device."""
 
     exit_code = 69
+
+
+class ReviewError(DaemonError):
+    """The review page cannot be served."""
+
+    exit_code = 75
+    is_retryable = True
 
 
 class UnknownJobError(DaemonError):

@@ -2,10 +2,12 @@
 
 Values and pure functions only: no clock, no disk, no randomness. The attempt is counted before the work starts, so a
 file that kills its worker is counted too. A failure is blamed on the photo, on the machine, or on nobody, and only the
-first can end in quarantine early; being stopped (power cut, restart) is counted apart from crashing, and so is a device
-without enough memory: the scan is tried with less, then held.
+first can end in quarantine early; being cut off (power cut, kill) is counted apart from crashing, and so is a device
+without enough memory: the scan is tried with less, then held. What a person stopped counts for nothing.
 """
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -50,7 +52,7 @@ LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
     ),
     JobState.DONE: frozenset(),
     JobState.HELD: frozenset(),
-    JobState.QUARANTINED: frozenset({JobState.QUEUED}),
+    JobState.QUARANTINED: frozenset({JobState.QUEUED, JobState.SUPERSEDED}),
     JobState.SUPERSEDED: frozenset({JobState.QUEUED}),
     JobState.GONE: frozenset({JobState.QUEUED}),
 }
@@ -73,11 +75,31 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """The version whose repairs an edited one keeps: the files of `job`. `image`: None of a held frame.
+
+    `name`: as its receipt has it. `sha256`: of the image, "" if there is none.
+    """
+
+    job: int
+    mask: Path
+    image: Path | None = None
+    receipt: Path | None = None
+    name: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Overrides:
-    """What `reprocess` asks for beside the config: a mask drawn by a person, another sensitivity."""
+    """What `reprocess` asks for beside the config: a mask drawn by a person, another sensitivity.
+
+    `base`: the version that was edited. `decision`: who asked, as in a receipt: choice, by, via, at; empty if unknown.
+    """
 
     mask: Path | None = None
     sensitivity: str | None = None
+    base: Base | None = None
+    decision: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +107,7 @@ class Job:
     """One row of the ledger.
 
     `attempt`: how often it was started, also the fencing token. `crashes`, `failures`: attempts blamed on the file.
-    `interrupts`: attempts that somebody stopped. `setbacks`: failures of the machine, only for the back-off.
+    `interrupts`: attempts in which the station went down. `setbacks`: failures of the machine, only for the back-off.
     `shortages`: attempts that ran out of memory; each makes the next one ask for less.
     Times are seconds since the epoch, 0.0 where it has not happened. `plan`: the publishing under way, as JSON.
     """
@@ -120,12 +142,25 @@ class Job:
         return self.crashes + self.failures
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A receipt in short: how many defects it lists, and the fraction of the frame under the mask, 0 to 1.
+
+    `held`: why a frame is held, "" if it is not.
+    """
+
+    defects: int
+    coverage: float
+    held: str = ""
+
+
 class FailureKind(StrEnum):
     """Whose fault a failed attempt is.
 
     PHOTO: the file, and trying again cannot help. TRANSIENT: perhaps the file, try again. CRASH: the worker died or
     hung on it. MEMORY: the device or the machine has too little for it as it was tried. OUTPUT: the result cannot be
-    written. MACHINE: the worker cannot work at all. STOPPED: somebody asked us to stop.
+    written. MACHINE: the worker cannot work at all. CUT_OFF: the station went down in the middle of it (power cut,
+    kill). STOPPED: somebody asked for it (a pause at once, a clean stop); it counts for nothing.
     """
 
     PHOTO = "photo"
@@ -134,6 +169,7 @@ class FailureKind(StrEnum):
     MEMORY = "memory"
     OUTPUT = "output"
     MACHINE = "machine"
+    CUT_OFF = "cut off"
     STOPPED = "stopped"
 
 
@@ -227,14 +263,15 @@ def decide(job: Job, failure: Failure, policy: RetryPolicy, jitter: float) -> De
             reason = (
                 f"too little memory in {shortages} attempts, with smaller tiles"
                 f"{' and on the CPU' if policy.may_use_cpu else ''} too. "
-                f"Set detect.tile_px lower or free memory, then: spotlessd reprocess. {failure.reason}"
+                f"Set detect.tile_px lower or free memory, then type: spotlessd reprocess "
+                f"{shlex.quote(job.identity.rel)}. {failure.reason}"
             )
-    elif failure.kind is FailureKind.STOPPED:
+    elif failure.kind is FailureKind.CUT_OFF:
         interrupts += 1
         is_over = interrupts >= policy.max_interrupts
         if is_over:
             reason = f"interrupted {interrupts} times, so it may be what brings the station down. {failure.reason}"
-    else:
+    elif failure.kind is not FailureKind.STOPPED:
         setbacks += 1
         # Twice the pause of the queue, so that a name which alone cannot be written does not hold up the others.
         delay = 2 * back_off_seconds(setbacks, policy, jitter)

@@ -6,14 +6,23 @@ are given by the caller. Nothing is deleted.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from spotlessd.crash_points import crash_point
-from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides, is_legal_move
+from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides, Tally, is_legal_move
 from spotlessd.sqlite.reading import LedgerReader
-from spotlessd.sqlite.rows import REASON_CAP_CHARACTERS, end_queued, job_of, key_of, remember
+from spotlessd.sqlite.rows import (
+    REASON_CAP_CHARACTERS,
+    edit_text,
+    end_queued,
+    job_of,
+    key_of,
+    remember,
+    supersede_quarantined,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,10 @@ class FoundScan:
 
 class Ledger(LedgerReader):
     """The jobs of one station, to look at and to move on."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Make what is written inside one transaction; see `Database.batch`."""
+        return self._database.batch()
 
     def enqueue(
         self,
@@ -49,7 +62,7 @@ class Ledger(LedgerReader):
         with self._database.transaction() as connection:
             rows = connection.execute(
                 "INSERT INTO job (root, rel, size, mtime_ns, inode, recipe, state, priority, override_mask,"
-                " override_sensitivity, created) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)"
+                " override_sensitivity, override_edit, created) VALUES (?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)"
                 " ON CONFLICT (root, rel, size, mtime_ns, recipe) DO UPDATE SET state = 'queued', reason = '',"
                 " inode = excluded.inode, not_before = 0 WHERE state IN ('gone', 'superseded') RETURNING id",
                 (
@@ -59,6 +72,7 @@ class Ledger(LedgerReader):
                     priority,
                     None if overrides.mask is None else str(overrides.mask),
                     overrides.sensitivity,
+                    edit_text(overrides),
                     now,
                 ),
             ).fetchall()
@@ -165,10 +179,18 @@ class Ledger(LedgerReader):
         sha256: str,
         seconds: dict[str, float],
         now: float,
+        tally: Tally | None = None,
     ) -> bool:
-        """End a running job as DONE or HELD. False: the attempt is void."""
-        values = {"outputs": json.dumps(outputs), "sha256": sha256, "seconds": json.dumps(seconds), "plan": ""}
-        return self._move(job, state, "", values, now)
+        """End a running job as DONE, or as HELD with the tally's reason. False: the attempt is void."""
+        values = {
+            "outputs": json.dumps(outputs),
+            "sha256": sha256,
+            "seconds": json.dumps(seconds),
+            "plan": "",
+            "defects": None if tally is None else tally.defects,
+            "coverage": None if tally is None else tally.coverage,
+        }
+        return self._move(job, state, "" if tally is None else tally.held, values, now)
 
     def fail(self, job: Job, decision: Decision, now: float) -> bool:
         """Apply what `decide` found. False: the attempt is void."""
@@ -199,6 +221,8 @@ class Ledger(LedgerReader):
             if cursor.rowcount != 1:
                 return False
             remember(connection, job.id, now, state, reason[:REASON_CAP_CHARACTERS])
+            if state is JobState.DONE:
+                supersede_quarantined(connection, job, now)
             crash_point("move.before_commit")
         crash_point("move.after_commit")
         return True
@@ -238,5 +262,33 @@ class Ledger(LedgerReader):
                 "UPDATE job SET priority = 1 + (SELECT MAX(priority) FROM job WHERE state = 'queued'), not_before = 0"
                 " WHERE id = ? AND state = 'queued'",
                 (job_id,),
+            )
+            return cursor.rowcount == 1
+
+    def rename(self, outputs: Mapping[int, Mapping[str, str]]) -> None:
+        """Write down the files of ended jobs under other names: by job, role → name relative to the output folder."""
+        with self._database.transaction() as connection:
+            for job_id, names in outputs.items():
+                connection.execute("UPDATE job SET outputs = ? WHERE id = ?", (json.dumps(dict(names)), job_id))
+
+    def rename_companions(self, root: str, names: Mapping[str, str]) -> None:
+        """Write down what the files of sidecars are called now, name → new name; the rest stays."""
+        if not names:
+            return
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, outputs FROM job WHERE root = ? AND recipe = ?", (root, COMPANION_RECIPE)
+            ).fetchall()
+            for row in rows:
+                before = json.loads(row["outputs"])
+                after = {role: names.get(name, name) for role, name in before.items()}
+                if after != before:
+                    connection.execute("UPDATE job SET outputs = ? WHERE id = ?", (json.dumps(after), row["id"]))
+
+    def change_overrides(self, job_id: int, overrides: Overrides) -> bool:
+        """Write down another base for a queued job. False if it is not queued."""
+        with self._database.transaction() as connection:
+            cursor = connection.execute(
+                "UPDATE job SET override_edit = ? WHERE id = ? AND state = 'queued'", (edit_text(overrides), job_id)
             )
             return cursor.rowcount == 1

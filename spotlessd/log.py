@@ -9,23 +9,42 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from loguru import logger
 
 from spotlessd.configuration.sections import LogSettings
 
+if TYPE_CHECKING:
+    from loguru import Record
+
 TEXT_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}{exception}"
 FILE_SIZE = "50 MB"
 FILES_KEPT = 10
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Characters that steer a terminal, or cannot be encoded."""
 EXCERPT_BYTES = 4_000_000
 """How much of the end of the log file is searched for the lines of one job."""
 EXCERPT_LINES = 30
 
 
+def change_log(settings: LogSettings, before: LogSettings) -> None:
+    """Log as a new config says; if its file cannot be written, as before."""
+    try:
+        set_up_log(settings)
+    except OSError as error:
+        set_up_log(before)
+        logger.error("{}: cannot be written ({}); the log goes where it went before", settings.file, error.strerror)
+
+
 def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Replace loguru's sinks by ours; `stream` is standard error when not given."""
+    """Replace loguru's sinks by ours; `stream` is standard error when not given.
+
+    Raises:
+        OSError: the log file cannot be opened; the stream is logged to all the same.
+    """
     logger.remove()
+    logger.configure(patcher=_tame)
     logger.add(
         sys.stderr if stream is None else stream,
         level=settings.level,
@@ -46,6 +65,12 @@ def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
             diagnose=False,
             backtrace=False,
         )
+
+
+def _tame(record: "Record") -> None:
+    """Let a file's name neither steer a terminal nor look like a line of the log: after a line break it is indented."""
+    message = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), record["message"])
+    record["message"] = message.replace("\n", "\n    ")
 
 
 def lines_about(path: Path, job_id: int) -> list[str]:

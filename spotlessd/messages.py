@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
-from spotless_core.receipt import FileFacts, Receipt
+from spotless_core.receipt import DecisionFacts, FileFacts, Receipt
+from spotlessd.job import Base
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
     """What a child needs to load its models. `models_folder` None: the ones that ship with the package.
 
-    `more_inpaints`: ways of filling that orders may ask for beside `inpaint`, from the profiles of the roots.
+    `more_inpaints`: ways of filling that orders may ask for beside `inpaint`, from the profiles of the roots. `name`,
+    `environment`: which of several workers it is, and what its process gets before anything is loaded (devices.py).
     """
 
     device: DeviceOptions = field(default_factory=DeviceOptions)
@@ -24,6 +26,8 @@ class WorkerSetup:
     models_folder: Path | None = None
     stall_seconds: float = 300.0
     log_level: str = "INFO"
+    name: str = "worker"
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class WorkOrder:
 
     `spool`: where to copy the scan before it is read, None = read it where it lies.
     `is_on_cpu`: whatever the device is, for a scan that found too little memory on it. `deadline_seconds`: how long
-    the parent waits at most, 0 = as long as there is progress.
+    the parent waits at most, 0 = as long as there is progress. `base`, `decision`: of an edited frame; `feedback`:
+    where what it teaches goes, None = nowhere.
     """
 
     job_id: int
@@ -47,6 +52,9 @@ class WorkOrder:
     is_on_cpu: bool = False
     deadline_seconds: float = 0.0
     spool: Path | None = None
+    base: Base | None = None
+    decision: DecisionFacts | None = None
+    feedback: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

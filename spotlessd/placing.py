@@ -19,13 +19,15 @@ from spotlessd.crash_points import crash_point
 from spotlessd.engine import Engine
 from spotlessd.errors import PublishError
 from spotlessd.folders.roots import Root
-from spotlessd.job import Job, JobState
+from spotlessd.job import Job, JobState, Tally
 from spotlessd.publish import NameTakenError, PartLostError, PublishPlan
 from spotlessd.publishing.found_receipts import results_of
 from spotlessd.publishing.result_files import Naming, Parts
 from spotlessd.work_orders import recipe_run, station_facts
 
 MASK_SUFFIXES = {MaskFormat.PNG: ".png", MaskFormat.TIFF: ".tif"}
+HELD_NOTE = "held: "
+"""What begins each note of a receipt that says why its frame is held."""
 
 
 class NoResultError(PublishError):
@@ -49,7 +51,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Placer:
-    """Gives results their names. `keeps_timestamp`: image, mask, preview and receipt get the scan's time of change."""
+    """Gives results their names. `keeps_timestamp`: image, mask, preview and receipt get the scan's time of change.
+
+    `worker`: which of several workers the results are of, for their receipts; "" if there is one.
+    """
 
     engine: Engine
     company: Company
@@ -57,10 +62,11 @@ class Placer:
     station_id: str
     mask_format: MaskFormat = MaskFormat.PNG
     keeps_timestamp: bool = False
+    worker: str = ""
 
     def finished(self, job: Job, root: Root, parts: Parts, receipt: dict[str, Any]) -> Result:
         """Return what the worker made, with the facts from which a lost ledger is rebuilt."""
-        facts = station_facts(job, self.station_id, recipe_run(job, root.profile.recipe))
+        facts = station_facts(job, self.station_id, recipe_run(job, root.profile.recipe), self.worker)
         return Result(parts, {**receipt, "station": facts}, job.identity.rel)
 
     def late_companion(self, job: Job, root: Root, parts: Parts) -> Result:
@@ -132,7 +138,7 @@ class Placer:
         state = JobState.HELD if result.receipt.get("outcome") == "held" else JobState.DONE
         sha256 = str(result.receipt.get("input", {}).get("sha256", ""))
         seconds = dict(result.receipt.get("seconds", {}))
-        if not self.engine.finish(job, state, result.plan.names, sha256, seconds):
+        if not self.engine.finish(job, state, result.plan.names, sha256, seconds, tally_of(result.receipt)):
             logger.bind(job=job.id, file=job.identity.rel).warning("published, but the ledger's row had moved on")
 
     def undo(self, job: Job, root: Root, result: Result) -> None:
@@ -170,3 +176,11 @@ class Placer:
             copied = self.copier.copy_companions(result.parts, result.receipt, name, companions)
             result.parts, result.receipt, result.endings = copied.parts, copied.receipt, copied.endings
         return result.endings
+
+
+def tally_of(receipt: dict[str, Any]) -> Tally | None:
+    """Return a scan's receipt in short; None for a sidecar's."""
+    if "defects" not in receipt or "coverage" not in receipt:
+        return None
+    held = [str(note).removeprefix(HELD_NOTE) for note in receipt.get("notes", []) if str(note).startswith(HELD_NOTE)]
+    return Tally(len(receipt["defects"]), float(receipt["coverage"]), "; ".join(held))

@@ -90,8 +90,17 @@ def make_folders(output: Path, rel: str) -> None:
     for part in part_paths(output, rel, 0, 0).by_role().values():
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_closed(part.parent)
         except OSError as error:
             raise cannot_write(part.parent, error) from error
+
+
+def _refuse_closed(folder: Path) -> None:
+    """Raise what writing would raise, before a scan was worked on for nothing."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise OSError(number, os.strerror(number))
 
 
 def make_plan(

@@ -8,7 +8,10 @@ the epoch for a file's age.
 """
 
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +24,7 @@ from spotlessd.configuration.sections import WatchSettings
 from spotlessd.engine import Engine
 from spotlessd.errors import LedgerError, RootUnavailableError
 from spotlessd.folders.file_checks import WriterState, is_open_for_writing
+from spotlessd.folders.mount_memory import MountMemory
 from spotlessd.folders.roots import Candidate, Root
 from spotlessd.ledger import Ledger
 from spotlessd.publishing.found_receipts import found_scans, results_of
@@ -34,6 +38,9 @@ AGED_SETTLE_SECONDS = 0.05
 """With file ages counted, a file that is old enough still gets a second look this much later."""
 ONCE_PATIENCE_FACTOR = 2
 """With file ages counted, a file that ends too early is waited for this many settle times, then set aside."""
+SLICE_SECONDS = 0.3
+SLICE_FILES = 20
+"""So long, and at least so many, settled files are admitted before the main loop goes on."""
 LEFT_OUT = "left out: {}"
 ADOPTED_KEY = "receipts taken over: {}"
 
@@ -81,11 +88,17 @@ class Reconciler:
             patience_seconds=self._patience(rules.watch.sidecar_seconds),
             clock=clock,
         )
+        self._mounts = MountMemory(board)
+        for root in roots:
+            self._mounts.recall(root)
         self._opened: set[str] = set()
         self._due = {root.name: 0.0 for root in roots}
         self._deadline = math.inf
+        self._settled: deque[Candidate] = deque()
+        self._is_new_look = False
         self._last_look = -SHORTEST_PAUSE_SECONDS
         self._shown: list[WaitingFile] | None = None
+        self.others_waiting: Callable[[], list[WaitingFile]] = list
         self.away: dict[str, str] = {}
         self.last_complete_look = 0.0
 
@@ -93,7 +106,7 @@ class Reconciler:
     def is_quiet(self) -> bool:
         """Whether every root was looked at or found away, and no file waits."""
         is_seen = all(root.name in self._opened or root.name in self.away for root in self._roots.values())
-        return is_seen and not self._settler.waiting()
+        return is_seen and not self._settled and not self._settler.waiting()
 
     @property
     def waiting(self) -> list[Waiting]:
@@ -110,6 +123,8 @@ class Reconciler:
 
     def next_look(self) -> float:
         """Return when `tick` has something to do again, in monotonic seconds."""
+        if self._settled:
+            return 0.0
         dues = [*self._due.values(), self._deadline]
         return max(min(dues), self._last_look + SHORTEST_PAUSE_SECONDS)
 
@@ -121,32 +136,48 @@ class Reconciler:
         """
         if now < self.next_look():
             return False
+        if not self._settled:
+            self._look(now)
+        is_first = self._is_new_look
+        self._is_new_look = False
+        self._admit_some(now)
+        if is_first or not self._settled:
+            self.show_waiting(now)
+        return True
+
+    def _look(self, now: float) -> None:
+        self._is_new_look = True
         self._last_look = now
         waiting_roots = {file.root for file in self._settler.waiting()} if self._deadline <= now else set()
         for root in self._roots.values():
             if self._due[root.name] <= now or root.name in waiting_roots:
                 self._look_at(root, now)
+        # Companions first: a scan asks whether its own are complete.
+        self._settled.extend(sorted(self._settler.settled(now), key=lambda candidate: candidate.companion is None))
+        if not self.away:
+            self.last_complete_look = now
+
+    def _admit_some(self, now: float) -> None:
+        """Admit settled files for a while, all in one transaction; the rest waits for the next `tick`.
+
+        After a night without the daemon 30,000 files may settle at once: commands, results and the watchdog go on.
+        """
+        tried: list[Candidate] = []
+        ends = time.monotonic() + SLICE_SECONDS
         try:
-            # Companions first: a scan asks whether its own are complete.
-            settled = sorted(self._settler.settled(now), key=lambda candidate: candidate.companion is None)
-            self._admit_all(settled, now)
+            with self._ledger.batch() if len(self._settled) > 1 else nullcontext():
+                while self._settled and (len(tried) < SLICE_FILES or time.monotonic() < ends):
+                    tried.append(self._settled.popleft())
+                    self._on_progress()
+                    self._admit(tried[-1], now)
+        except LedgerError as error:
+            for left in (*tried, *self._settled):
+                self._settler.report_busy(left, str(error), now)
+            self._settled.clear()
+            raise
         finally:
             deadline = self._settler.next_deadline(now)
             self._deadline = math.inf if deadline is None else deadline
-        self._show_waiting(now)
-        if not self.away:
-            self.last_complete_look = now
-        return True
-
-    def _admit_all(self, candidates: list[Candidate], now: float) -> None:
-        for position, candidate in enumerate(candidates):
-            self._on_progress()
-            try:
-                self._admit(candidate, now)
-            except LedgerError as error:
-                for left in candidates[position:]:
-                    self._settler.report_busy(left, str(error), now)
-                raise
 
     def _look_at(self, root: Root, now: float) -> None:
         watch = self._rules.watch
@@ -166,6 +197,7 @@ class Reconciler:
             self.away[root.name] = str(error)
             return
         self.away.pop(root.name, None)
+        self._mounts.keep(root)
         seen |= {file.rel for file in self._settler.waiting() if file.root == root.name and root.is_unread(file.rel)}
         self._settler.forget_missing(root.name, seen)
 
@@ -242,7 +274,8 @@ class Reconciler:
             return
         self._engine.submit(identity, candidate.inode, profile.recipe, priority=profile.priority)
 
-    def _show_waiting(self, now: float) -> None:
+    def show_waiting(self, now: float) -> None:
+        """Write down for `status` what waits, where that has changed."""
         wall = self._clock()
         files = [
             WaitingFile(file.root, file.rel, file.reason, round(wall - (now - file.since), 0))
@@ -253,6 +286,7 @@ class Reconciler:
             for root in self._roots.values()
             for rel, reason in sorted(root.left_out.items())
         ]
+        files += self.others_waiting()
         known = {(file.root, file.rel): file.since for file in self._shown or ()}
         # The first time told stays: a clock that moves by a fraction must not rewrite the list.
         files = [

@@ -1,8 +1,8 @@
 """Builds the station's parts, wires them, and runs the main loop: commands → look → dispatch → report → wait.
 
 Start order: lock, ledger (orphans of the last run requeued), roots, watcher, first look, ready. Stop order: no new job,
-the job in hand within its grace, worker, watcher, ledger, lock. The loop survives a ledger that cannot be written (full
-disk) and a worker that cannot start; both are told in the status. One loop, one thread; the watcher only wakes it.
+the jobs in hand within their grace, workers, watcher, ledger, lock. The loop survives a ledger that cannot be written
+(full disk) and workers that cannot start; it tells both in the status. One loop, one thread; the watcher only wakes it.
 """
 
 import os
@@ -14,29 +14,36 @@ from pathlib import Path
 from loguru import logger
 
 from spotlessd import __version__, publish
+from spotlessd.commons import Commons, Seat
 from spotlessd.companions.companion_copy import Copier
 from spotlessd.configuration.in_force import keep_in_force
 from spotlessd.configuration.keeper import ConfigKeeper
-from spotlessd.configuration.parts import dispatch_settings, retry_policy, worker_limits, worker_setup
+from spotlessd.configuration.parts import dispatch_settings, retry_policy, worker_limits, worker_setups
 from spotlessd.configuration.sections import NoticeKind
 from spotlessd.configuration.settings import Settings
 from spotlessd.control import Control
-from spotlessd.dispatch import Dispatcher
+from spotlessd.crew import Crew
+from spotlessd.edited_masks import EditedMasks
 from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError
 from spotlessd.folders import spool
 from spotlessd.folders.headers import check_header, measure_scan
+from spotlessd.folders.own_folders import refuse_remote_ledger
 from spotlessd.folders.roots import Root
 from spotlessd.folders.station_roots import open_roots
-from spotlessd.job import JobState
+from spotlessd.job import FailureKind
 from spotlessd.ledger import Ledger
-from spotlessd.log import set_up_log
+from spotlessd.log import change_log
+from spotlessd.messages import WorkerSetup
 from spotlessd.monitoring.reporting import Reporter, Round, Trouble
 from spotlessd.monitoring.state_report import describe_state, write_state
-from spotlessd.monitoring.status import BY_A_PERSON, LEDGER_NAME, LOCK_NAME, STOPPING, read_pause
+from spotlessd.monitoring.status import BY_A_PERSON, LEDGER_NAME, LOCK_NAME, STOPPING, WorkerFacts, read_pause
 from spotlessd.monitoring.systemd_notify import SystemdNotifier
+from spotlessd.publishing.feedback_files import tidy_feedback
 from spotlessd.reconcile import Reconciler, Rules
+from spotlessd.review.daemon_page import DaemonPage
 from spotlessd.signals import Inbox
+from spotlessd.single_run import EXIT_OK, EXIT_TRY_AGAIN, SingleRun
 from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 from spotlessd.sqlite.figures import LedgerFigures
@@ -48,13 +55,8 @@ from spotlessd.worker import Loader, load_pipeline
 LONGEST_WAIT_SECONDS = 0.5
 """How soon a command in the ledger is seen."""
 LEDGER_PAUSE_SECONDS = 5.0
-BAD_STARTS = 3
-"""A single run gives up after so many children that ended while they started."""
-EXIT_OK = 0
-EXIT_QUARANTINED = 65
-EXIT_CANNOT_WRITE = 73
-EXIT_TRY_AGAIN = 75
 STOPPED = "the station was stopped before it was finished"
+LOST = "{}. Stopping, for another spotlessd may start there. Put the folder back, then start again"
 
 
 class Service:
@@ -80,16 +82,19 @@ class Service:
         self._stop_asked_at: float | None = None
         self._ledger_rest_until = 0.0
         self._is_paused = False
+        self._lost = ""
+        self._review = DaemonPage()
 
     def run(self) -> int:
         """Work until asked to stop, or until everything is done with `is_once`; returns the exit code.
 
         Raises:
             StationBusyError: another daemon serves this station.
-            ConfigError: the roots contain each other.
-            LedgerError: the ledger cannot be opened.
+            ConfigError: the roots contain each other, or the ledger lies across a network.
+            LedgerError: the ledger cannot be opened, or the state folder not be written.
         """
-        lock = StationLock(self._settings.state_dir / LOCK_NAME)
+        refuse_remote_ledger(self._settings)
+        lock = self._lock = StationLock(self._settings.state_dir / LOCK_NAME)
         try:
             database, aside = Database.open_or_start_over(self._settings.state_dir / LEDGER_NAME, self._started)
             if aside is not None:
@@ -108,9 +113,11 @@ class Service:
         self._engine = LocalEngine(self._ledger, owner, retry_policy(self._settings))
         self._engine.recover()
         spool.clear(self._settings.spool_dir)
-        self._quarantined_before = self._ledger.counts()[JobState.QUARANTINED]
-        self._supervisor = self._make_supervisor(self._settings)
+        tidy_feedback(self._settings.state_dir, self._ledger.job)
+        self._single_run = SingleRun(self._ledger)
+        self._take_seats(worker_setups(self._settings), self._settings)
         self._build(self._settings, open_roots(self._settings))
+        ends_by = FailureKind.CUT_OFF
         try:
             logger.info("spotlessd {} serves {}", __version__, ", ".join(str(root.input) for root in self._roots))
             self._notifier.ready("looking at the folders")
@@ -118,24 +125,31 @@ class Service:
                 self._round()
                 code = self._exit_code()
                 if code is not None:
+                    ends_by = FailureKind.STOPPED
                     return code
                 self._wait()
         finally:
             self._notifier.stopping()
             try:
-                self._dispatcher.drop(STOPPED)
+                self._crew.drop(STOPPED, ends_by)
             except LedgerError as error:
-                logger.error("{}; the next start finds the job in hand by itself", error)
-            self._supervisor.stop()
+                logger.error("{}; the next start finds the jobs in hand by itself", error)
+            self._crew.stop()
             self._watcher.stop()
+            self._edited.close()
+            self._review.close()
             self._reporter.close()
             logger.info("stopped")
 
-    def _make_supervisor(self, settings: Settings) -> Supervisor:
-        return Supervisor(worker_setup(settings), self._loader, worker_limits(settings))
+    def _take_seats(self, setups: tuple[WorkerSetup, ...], settings: Settings) -> None:
+        self._setups = setups
+        self._seats = [
+            Seat(setup.name, bool(setup.environment), Supervisor(setup, self._loader, worker_limits(settings)))
+            for setup in setups
+        ]
 
     def _build(self, settings: Settings, roots: list[Root]) -> None:
-        """Make everything that depends on the configuration, around the ledger, the engine and the supervisor."""
+        """Make everything that depends on the configuration, around the ledger, the engine and the workers."""
         self._settings = settings
         keep_in_force(settings)
         self._engine.policy = retry_policy(settings)
@@ -157,40 +171,49 @@ class Service:
             clock=time.time,
             on_progress=self._sign_of_life,
         )
-        self._dispatcher = Dispatcher(
-            self._engine,
-            self._supervisor,
+        self._edited = EditedMasks(opened, self._ledger, self._engine, self._board, settings, counts_age=self._is_once)
+        self._reconciler.others_waiting = lambda: self._edited.waiting
+        commons = Commons(
+            self._seats,
             opened,
             dispatch_settings(settings, roots, is_eager=not self._is_once),
             self._reconciler.company,
-            Copier(measure_scan, self._notifier.alive, keeps_timestamp=settings.output.keep_timestamp),
         )
+        copier = Copier(measure_scan, self._notifier.alive, keeps_timestamp=settings.output.keep_timestamp)
+        self._crew = Crew(self._engine, commons, copier)
         self._control = Control(
             self._board,
             self._ledger,
             self._engine,
-            self._dispatcher,
+            self._crew,
             self._reconciler,
             {root.name: root for root in self._roots},
             clock=time.time,
+            replaces=settings.output.replace,
+            state_dir=settings.state_dir,
         )
         # Watching starts before the first look, so that nothing falls between the two.
         self._watcher = Watcher(self._roots, self._inbox.ask_look)
         self._watcher.start()
         self._reporter.configure(settings)
+        if not self._is_once:
+            self._review.configure(settings)
 
     def _clean(self, root: Root) -> None:
         """Remove what dead attempts left in a root's output folder."""
         keep = [publish.PublishPlan.from_json(job.plan) for job in self._ledger.planned()]
-        job = self._dispatcher.job
+        in_hand = tuple(f".spotlessd-{job.id}-{job.attempt}-" for job in self._crew.jobs)
         for part in publish.stale_parts(root.output, keep):
-            if job is not None and part.name.startswith(f".spotlessd-{job.id}-{job.attempt}-"):
+            if part.name.startswith(in_hand):
                 continue
             logger.debug("{}: removed, left by an attempt that ended", part)
             part.unlink(missing_ok=True)
 
     def _round(self) -> None:
         now = time.monotonic()
+        self._lost = self._lock.loss()
+        if self._lost:
+            return
         self._inbox.drain()
         self._take_signals(now)
         try:
@@ -211,25 +234,27 @@ class Service:
 
     def _work(self, now: float) -> None:
         self._control.tick()
-        if self._dispatcher.job is None:
+        if not self._crew.jobs:
             self._apply_news()
         if self._watcher.tend():
             self._reconciler.look_soon()
         is_stopping = self._stop_asked_at is not None
         if not is_stopping:
             self._reconciler.tick(now)
+            if self._edited.tick(now):
+                self._reconciler.show_waiting(now)
         self._is_paused = read_pause(self._board, time.time()) is not None
         is_held_back = is_stopping or self._is_paused or self._config.has_news
-        self._dispatcher.tick(now, may_start=not is_held_back)
-        paused = self._dispatcher.pause_reason or (BY_A_PERSON if self._is_paused else "")
-        paused = STOPPING if is_stopping else paused
+        self._crew.tick(now, may_start=not is_held_back)
+        self._control.exchange_names()
+        paused = STOPPING if is_stopping else self._crew.pause_reason or (BY_A_PERSON if self._is_paused else "")
+        workers = self._crew.workers()
         self._reporter.tick(
-            self._supervisor,
+            workers,
             Round(
                 now=now,
-                job=self._dispatcher.job,
                 paused=paused,
-                troubles=self._troubles(),
+                troubles=self._troubles(workers),
                 last_look=self._reconciler.last_complete_look,
                 is_quiet=self._reconciler.is_quiet,
                 overflows=self._watcher.overflows,
@@ -252,92 +277,74 @@ class Service:
         if self._inbox.stops and self._stop_asked_at is None:
             self._stop_asked_at = now
             self._notifier.stopping()
-            job = self._dispatcher.job
-            if job is not None:
-                grace = self._settings.queue.stop_grace_seconds
+            grace = self._settings.queue.stop_grace_seconds
+            for job in self._crew.jobs:
                 logger.info("stopping; job {} has {:.0f} s to finish", job.id, grace)
 
     def _write_state(self, now: float) -> None:
-        state = describe_state(self._roots, self._reconciler, self._dispatcher, self._supervisor, self._config, now)
+        state = describe_state(self._roots, self._reconciler, self._crew, self._config, now)
         try:
             logger.info("state written: {}", write_state(state, self._settings.state_dir))
         except OSError as error:
             logger.error("{}: the state cannot be written: {}", self._settings.state_dir, error.strerror)
 
     def _apply_news(self) -> None:
-        """Swap in a new configuration between two jobs; the worker is kept if nothing it loaded has changed."""
+        """Swap in a new configuration between jobs; the workers are kept if nothing they loaded has changed."""
         news = self._config.take()
         if news is None:
             return
         settings, roots = news
         before = self._settings
         self._watcher.stop()
-        if (worker_setup(settings), settings.queue) != (worker_setup(before), before.queue):
-            self._supervisor.stop()
-            self._supervisor = self._make_supervisor(settings)
+        self._edited.close()
+        setups = worker_setups(settings)
+        if (setups, settings.queue) != (self._setups, before.queue):
+            self._crew.stop()
+            self._take_seats(setups, settings)
         if settings.log != before.log:
-            _change_log(settings, before)
+            change_log(settings.log, before.log)
         self._build(settings, roots)
         logger.info("config read again; it holds from the next job on")
 
     def _exit_code(self) -> int | None:
         """Return the exit code if it is time to end, else None."""
         now = time.monotonic()
+        if self._lost:
+            logger.error(LOST, self._lost)
+            return EXIT_TRY_AGAIN
         if self._stop_asked_at is not None:
             is_late = now - self._stop_asked_at > self._settings.queue.stop_grace_seconds
-            if self._dispatcher.job is None or self._inbox.stops > 1 or is_late:
+            if not self._crew.jobs or self._inbox.stops > 1 or is_late:
                 return EXIT_OK
         if not self._is_once:
             return None
-        trouble = self._dispatcher.start_trouble
-        # A child that merely died may have been killed from outside: one that says why is believed at once.
-        if trouble is not None and (trouble.is_told or self._supervisor.bad_starts >= BAD_STARTS):
-            return trouble.exit_code
-        if self._ledger_trouble or self._dispatcher.pause_reason:
-            logger.error("cannot go on: {}", self._ledger_trouble or self._dispatcher.pause_reason)
-            return EXIT_CANNOT_WRITE
-        if self._is_paused and self._dispatcher.job is None:
-            logger.error("paused by a person; `spotlessd resume` goes on")
-            return EXIT_TRY_AGAIN
-        away = self._reconciler.away
-        present = frozenset(root.name for root in self._roots if root.name not in away)
-        if not self._reconciler.is_quiet or self._ledger.unfinished(present):
-            return None
-        if away:
-            return EXIT_TRY_AGAIN
-        has_new = self._ledger.counts()[JobState.QUARANTINED] > self._quarantined_before
-        return EXIT_QUARANTINED if has_new else EXIT_OK
+        return self._single_run.exit_code(
+            self._crew,
+            self._reconciler,
+            self._roots,
+            ledger_trouble=self._ledger_trouble,
+            is_paused=self._is_paused,
+            is_quiet=self._edited.is_quiet,
+        )
 
     def _wait(self) -> None:
         """Sleep until there is news or something is due."""
         now = time.monotonic()
         seconds = min(LONGEST_WAIT_SECONDS, max(self._reconciler.next_look() - now, 0.0))
-        next_step = self._dispatcher.seconds_to_next(now)
+        next_step = self._crew.seconds_to_next(now)
         if next_step is not None:
             seconds = min(seconds, next_step)
         if self._stop_asked_at is not None:
             seconds = min(seconds, LONGEST_WAIT_SECONDS / 5)
-        wait([self._inbox.fileno(), *self._supervisor.wait_handles()], seconds)
+        wait([self._inbox.fileno(), *self._crew.wait_handles()], seconds)
 
-    def _troubles(self) -> tuple[Trouble, ...]:
+    def _troubles(self, workers: tuple[WorkerFacts, ...]) -> tuple[Trouble, ...]:
         found = [
             Trouble(f"root {name}: {reason}", NoticeKind.FOLDER_AWAY)
             for name, reason in sorted(self._reconciler.away.items())
         ]
-        if self._config.trouble:
-            found.append(Trouble(self._config.trouble))
-        if self._dispatcher.pause_reason:
-            found.append(Trouble(f"paused: {self._dispatcher.pause_reason}", NoticeKind.DISK_FULL))
-        if self._dispatcher.start_trouble is not None:
-            reason = f"the worker cannot start: {self._dispatcher.start_trouble.reason}"
-            found.append(Trouble(reason, NoticeKind.WORKER_DOWN))
+        found += [Trouble(text) for text in (self._config.trouble, self._review.trouble) if text]
+        if self._crew.pause_reason:
+            found.append(Trouble(f"paused: {self._crew.pause_reason}", NoticeKind.DISK_FULL))
+        found += [Trouble(worker.trouble, NoticeKind.WORKER_DOWN) for worker in workers if worker.trouble]
         return tuple(found)
-
-
-def _change_log(settings: Settings, before: Settings) -> None:
-    """Log as the new config says; if that file cannot be written, as before."""
-    try:
-        set_up_log(settings.log)
-    except OSError as error:
-        set_up_log(before.log)
-        logger.error("{}: cannot be written ({}); the log goes where it went before", settings.log.file, error.strerror)

@@ -4,9 +4,11 @@ Memory and time follow from the frame's size, which is read from its header.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from spotlessd.errors import PublishError
+from spotlessd.folders.disk_space import room_text
 from spotlessd.folders.roots import Root
 from spotlessd.job import Job, JobState
 
@@ -18,6 +20,10 @@ MB_PER_MEGAPIXEL = 5.0
 """What the worker takes at its peak, networks included: measured up to 400 megapixels (tests/benchmarks)."""
 MEMORY_PATIENCE_SECONDS = 600.0
 """How long a frame waits for memory that is not free, before it is tried all the same, within the worker's limit."""
+MEMORY_RECHECK_SECONDS = 30.0
+"""How long a frame is put off for want of memory, before it is looked at again."""
+NEIGHBOUR_SECONDS = 5.0
+"""The same while another worker has a frame, whose memory may be free soon."""
 DEADLINE_BASE_SECONDS = 300.0
 """What any frame may take on top of its share by size: reading it from a slow share, a device that wakes up."""
 BYTES_PER_PIXEL = 1.0
@@ -53,9 +59,7 @@ def check_room(output: Path, job: Job, reserve_bytes: int, free_bytes: Callable[
     except OSError as error:
         raise PublishError(f"{output}: cannot be looked at ({error.strerror}).") from error
     if free < wanted:
-        raise PublishError(
-            f"disk: {free / 1e6:.0f} MB free at {output}, {wanted / 1e6:.0f} MB wanted. Free some space."
-        )
+        raise PublishError(f"{room_text(free, output, wanted)}. Free some space; then it goes on by itself.")
 
 
 def megapixels_of(path: Path, measure: Callable[[Path], tuple[int, int]]) -> float:
@@ -75,31 +79,65 @@ def deadline_seconds(megapixels: float, seconds_per_megapixel: float) -> float:
     return DEADLINE_BASE_SECONDS + megapixels * seconds_per_megapixel if seconds_per_megapixel else 0.0
 
 
-def lacking_memory(megapixels: float, free_mb: float, held_mb: float, limit_mb: float) -> str:
+def peak_mb(megapixels: float, limit_mb: float) -> float:
+    """Return what a worker takes for a frame at its peak, and never more than it may take (`limit_mb`)."""
+    return min(LOADED_MB + MB_PER_MEGAPIXEL * megapixels, limit_mb)
+
+
+def lacking_memory(megapixels: float, free_mb: float, held_mb: float, limit_mb: float, promised_mb: float = 0.0) -> str:
     """Return why a frame has too little memory now, "" if it has enough. `held_mb`: what the idle worker has already.
 
     A frame is never asked to find more than the worker may take at most (`limit_mb`), or it would wait for ever.
+    `promised_mb`: of the free memory, what other workers are still going to take for the frames in their hands.
     """
-    wanted = min(LOADED_MB + MB_PER_MEGAPIXEL * megapixels, limit_mb) - held_mb
-    if free_mb >= wanted:
+    wanted = peak_mb(megapixels, limit_mb) - held_mb
+    if wanted <= max(free_mb - promised_mb, 0.0):
         return ""
+    others = f", {promised_mb:.0f} MB of them for the other workers" if promised_mb >= 1 else ""
     return (
-        f"waits for memory: {free_mb:.0f} MB free, {wanted:.0f} MB wanted for {megapixels:.0f} megapixels. "
+        f"waits for memory: {free_mb:.0f} MB free{others}, {wanted:.0f} MB wanted for {megapixels:.0f} megapixels. "
         "Close other programs, or scan in smaller frames."
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Why a frame waits for memory. `seconds`: for how long others may overtake it; 0 = it is next, and alone."""
+
+    reason: str
+    seconds: float
+
+
 class MemoryGate:
-    """Puts off frames that need more memory than is free now, each for `MEMORY_PATIENCE_SECONDS` at most."""
+    """Puts off frames that need more memory than is free now, each for `MEMORY_PATIENCE_SECONDS` at most.
+
+    Then a frame is tried all the same, but not beside another one: that would be killed for it.
+    """
 
     def __init__(self, free_mb: Callable[[], float]) -> None:
         self._free_mb = free_mb
         self._short_since: dict[int, float] = {}
 
-    def shortage(self, job_id: int, megapixels: float, held_mb: float, limit_mb: float, now: float) -> str:
-        """Return why this job has to wait, "" if it may start. `now`: monotonic; the rest as `lacking_memory`."""
-        reason = lacking_memory(megapixels, self._free_mb(), held_mb, limit_mb)
-        if reason and now - self._short_since.setdefault(job_id, now) < MEMORY_PATIENCE_SECONDS:
-            return reason
+    def shortage(
+        self,
+        job_id: int,
+        megapixels: float,
+        held_mb: float,
+        limit_mb: float,
+        now: float,
+        *,
+        promised_mb: float = 0.0,
+        is_alone: bool = True,
+    ) -> Shortage | None:
+        """Return why this job has to wait, None if it may start.
+
+        `now`: monotonic seconds. `is_alone`: no other worker has a frame. The rest as for `lacking_memory`.
+        """
+        reason = lacking_memory(megapixels, self._free_mb(), held_mb, limit_mb, promised_mb)
+        if reason:
+            if now - self._short_since.setdefault(job_id, now) < MEMORY_PATIENCE_SECONDS:
+                return Shortage(reason, MEMORY_RECHECK_SECONDS if is_alone else NEIGHBOUR_SECONDS)
+            if not is_alone:
+                return Shortage(reason, 0.0)
         self._short_since.pop(job_id, None)
-        return ""
+        return None

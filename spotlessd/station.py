@@ -1,15 +1,17 @@
 """Make a station: a folder with its config, the folder to scan into, the folder of results and the state.
 
 Comes in: a folder, there or not. Goes out: its config, a copy of the packaged default with an id of its own.
-Promise: a config that is there is never overwritten, and no scan is touched.
+Promise: a config that is there is never overwritten, no scan is touched, and nothing is made in another station's
+folders: its daemon would take what lies there for scans.
 """
 
+import os
 import re
 import secrets
 from pathlib import Path
 
 from spotlessd.configuration.settings import CONFIG_NAME
-from spotlessd.errors import StationExistsError
+from spotlessd.errors import RootUnavailableError, StationExistsError
 from spotlessd.folders.roots import read_marker, write_marker
 from spotlessd.packaged import packaged_file
 
@@ -25,13 +27,16 @@ def init_station(folder: Path) -> Path:
     """Make a station in `folder` and return its config's path. The config is written last: cut short, it can be rerun.
 
     Raises:
-        StationExistsError: a config is already there, or the folder cannot be made.
+        StationExistsError: a config is already there, or the folder cannot be made or lies in another station's.
         StationBusyError: scans/ or restored/ belongs to another station.
     """
     folder = folder.absolute()
     config = folder / CONFIG_NAME
     if config.exists():
-        raise StationExistsError(f"{config}: a station is already here; nothing was changed. Start it: spotlessd run")
+        raise StationExistsError(
+            f"{config}: a station is already here; nothing was changed. Start it: spotlessd run --config {config}"
+        )
+    _refuse_anothers_folder(folder)
     try:
         for name in (INPUT_NAME, OUTPUT_NAME, STATE_NAME):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -45,6 +50,20 @@ def init_station(folder: Path) -> Path:
     except OSError as error:
         raise StationExistsError(f"{error.filename or folder}: cannot be made: {error.strerror}.") from error
     return config
+
+
+def _refuse_anothers_folder(folder: Path) -> None:
+    real = Path(os.path.realpath(folder))
+    for place in (real, *real.parents):
+        try:
+            owner = read_marker(place)
+        except RootUnavailableError:
+            continue  # not made yet, or closed to us
+        if owner is not None:
+            raise StationExistsError(
+                f"{folder}: it lies in {place}, a folder of station {owner!r}; nothing was made. "
+                "Choose a folder outside that station's scans and results."
+            )
 
 
 def _new_id(folder: Path) -> str:

@@ -1,11 +1,15 @@
-"""One daemon per station: a lock on `state/lock`, held for the life of the process and freed by the kernel with it."""
+"""One daemon per station: a lock on `state/lock`, held for the life of the process and freed by the kernel with it.
+
+A lock guards its file, not the name: once the state folder is unmounted, moved or replaced under a running daemon,
+another one may start on what lies there now. `loss` tells it, so that the first can end.
+"""
 
 import fcntl
 import os
 import time
 from pathlib import Path
 
-from spotlessd.errors import StationBusyError
+from spotlessd.errors import LedgerError, StationBusyError
 from spotlessd.publishing.durable import make_folder
 
 PATIENCE_SECONDS = 1.0
@@ -20,13 +24,18 @@ class StationLock:
         """Take the lock at `path`.
 
         Raises:
-            StationBusyError: another daemon holds it, or the state folder cannot be written.
+            StationBusyError: another daemon holds it.
+            LedgerError: the state folder cannot be written.
         """
+        self._path = path
         try:
             make_folder(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StationBusyError(f"{path}: cannot be opened ({error.strerror}). Is the state folder ours?") from error
+            raise LedgerError(
+                f"{path}: cannot be opened ({error.strerror}). The state folder must be writable: give this user the "
+                "right to write there, or set state_dir to another folder."
+            ) from error
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -43,6 +52,19 @@ class StationLock:
                 time.sleep(PAUSE_SECONDS)
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def loss(self) -> str:
+        """Return why the lock guards nothing any more, "" while it lies where it was taken."""
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{self._path} is not there any more: the state folder was unmounted, moved or deleted"
+        except OSError:
+            return ""  # it cannot be told now
+        ours = os.fstat(self._descriptor)
+        if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+            return ""
+        return f"{self._path} is another file now: the state folder was replaced, or mounted over"
 
     def close(self) -> None:
         """Free the lock."""

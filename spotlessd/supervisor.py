@@ -9,6 +9,7 @@ before it takes the machine down. Time is an argument: monotonic seconds.
 import multiprocessing
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from multiprocessing.connection import Connection, wait
@@ -164,37 +165,27 @@ class Supervisor:
     def poll(self, now: float) -> list[Event]:
         """Return what has happened since the last call, without waiting."""
         events = self._read(now)
+        step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
+        error: WorkerError | None = None
         if self._process is not None and not self._process.is_alive():
-            # What it said before it died counts.
-            events += self._read(now)
-            events += self._lost(now, WorkerDiedError(f"the worker process ended ({_how_it_ended(self._process)})."))
+            events += self._read(now)  # what it said before it died counts
+            error = WorkerDiedError(f"the worker process ended ({_how_it_ended(self._process)}).")
         elif self._is_stalled(now):
-            step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
-            idle = now - self._moved
-            events += self._lost(
-                now, WorkerStalledError(f"the worker made no progress for {idle:.0f} s{step} and was killed.")
+            error = WorkerStalledError(
+                f"the worker made no progress for {now - self._moved:.0f} s{step} and was killed."
             )
         elif self._is_late(now):
-            assert self._order is not None  # noqa: S101 - our own logic
-            step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
-            events += self._lost(
-                now,
-                WorkerLateError(
-                    f"the worker was not done after {self._order.deadline_seconds:.0f} s{step} and was killed. "
-                    "If this machine is that slow, raise queue.seconds_per_megapixel."
-                ),
+            error = WorkerLateError(
+                f"the worker was not done after {now - self._handed_over:.0f} s{step} and was killed. "
+                "If this machine is that slow, raise queue.seconds_per_megapixel."
             )
         elif self._is_too_large(now):
-            step = f" in step {self.heartbeat.step}" if self.heartbeat else ""
-            events += self._lost(
-                now,
-                WorkerTooLargeError(
-                    f"the worker took {self.memory_mb:.0f} MB of memory{step}, more than the "
-                    f"{self.max_memory_mb:.0f} MB it may, and was killed. "
-                    "If the scan is meant to be that large, raise queue.max_worker_mb."
-                ),
+            error = WorkerTooLargeError(
+                f"the worker took {self.memory_mb:.0f} MB of memory{step}, more than the "
+                f"{self.max_memory_mb:.0f} MB it may, and was killed. "
+                "If the scan is meant to be that large, raise queue.max_worker_mb."
             )
-        return events
+        return events if error is None else [*events, *self._lost(now, error)]
 
     def recycle_if_worn(self, now: float) -> bool:
         """Replace an idle child that has done its share of jobs or grown too large. Returns True if it did."""
@@ -215,6 +206,12 @@ class Supervisor:
     def drop(self) -> None:
         """Kill the child at once, with whatever it has in hand; nobody is blamed."""
         self._end(is_gentle=False)
+
+    def ask_to_end(self) -> None:
+        """Ask an idle child to end, without waiting for it; `stop` does."""
+        if self.state is WorkerState.IDLE and self._connection is not None:
+            with suppress(OSError):  # it is gone already
+                self._connection.send(Farewell())
 
     def stop(self) -> None:
         """End the child: an idle one is asked to, a busy or starting one is killed."""
@@ -274,9 +271,8 @@ class Supervisor:
 
     def _is_late(self, now: float) -> bool:
         """Whether the order took longer than its frame may, although it moves: a loop without end moves too."""
-        if self.state is not WorkerState.BUSY or self._order is None:
-            return False
-        return 0 < self._order.deadline_seconds < now - self._handed_over
+        limit = 0.0 if self._order is None else self._order.deadline_seconds
+        return 0 < limit < now - self._handed_over
 
     def _is_too_large(self, now: float) -> bool:
         """Measure a busy child. What it says itself may come too late, or not at all from within a decoder."""
@@ -310,6 +306,8 @@ class Supervisor:
         self._start_after = now + min(delay, LONGEST_RESTART_SECONDS)
 
     def _end(self, *, is_gentle: bool) -> None:
+        if is_gentle:
+            self.ask_to_end()
         process, connection = self._process, self._connection
         self._process = self._connection = self._order = self.heartbeat = self.ready = None
         self.state = WorkerState.DOWN
@@ -317,10 +315,6 @@ class Supervisor:
         if process is None or connection is None:
             return
         if is_gentle:
-            try:
-                connection.send(Farewell())
-            except OSError as error:
-                logger.debug("worker {}: gone already ({})", process.pid, error)
             wait([process.sentinel], FAREWELL_SECONDS)
         if process.is_alive():
             process.kill()

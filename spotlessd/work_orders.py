@@ -1,10 +1,12 @@
 """Word a job: as an order to the worker, and as the facts in a receipt from which a lost ledger is rebuilt."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from spotless_core.options import DetectOptions, RestoreOptions, Sensitivity
+from spotless_core.receipt import DecisionFacts
 from spotlessd.folders.roots import Root
 from spotlessd.job import Job
 from spotlessd.messages import WorkOrder
@@ -37,7 +39,16 @@ def make_order(job: Job, root: Root, parts: Parts, options: RestoreOptions, dead
         given_mask=job.overrides.mask,
         is_on_cpu=job.shortages >= SHORTAGES_BEFORE_CPU,
         deadline_seconds=deadline_seconds,
+        base=job.overrides.base,
+        decision=_decision(job.overrides.decision),
     )
+
+
+def _decision(values: Mapping[str, str]) -> DecisionFacts | None:
+    if not values:
+        return None
+    choice, by, via, at = (values.get(name, "") for name in ("choice", "by", "via", "at"))
+    return DecisionFacts(choice, by, via, at)
 
 
 def _smaller_tiles(detect: DetectOptions) -> DetectOptions:
@@ -55,10 +66,13 @@ def recipe_run(job: Job, recipe: str) -> str:
     return recipe + plus + number
 
 
-def station_facts(job: Job, station_id: str, recipe: str) -> dict[str, Any]:
-    """Return the receipt's `station`: whose scan this is, which bytes of it, and the recipe that it was done with."""
+def station_facts(job: Job, station_id: str, recipe: str, worker: str = "") -> dict[str, Any]:
+    """Return the receipt's `station`: whose scan this is, which bytes of it, and the recipe that it was done with.
+
+    `worker`: which of several did it, "" if there is one.
+    """
     identity = job.identity
-    return {
+    facts = {
         "id": station_id,
         "root": identity.root,
         "rel": identity.rel,
@@ -68,3 +82,4 @@ def station_facts(job: Job, station_id: str, recipe: str) -> dict[str, Any]:
         "job": job.id,
         "attempt": job.attempt,
     }
+    return {**facts, "worker": worker} if worker else facts

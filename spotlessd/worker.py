@@ -76,6 +76,7 @@ Loader = Callable[[WorkerSetup], Restorer]
 def load_pipeline(setup: WorkerSetup) -> Restorer:
     """Load the real networks. Imports torch, so it runs in the child only."""
     logger.disable("lama_cleaner")  # it logs every load through the same logger
+    from spotless_core.edited import BaseVersion
     from spotless_core.pipeline import OutputPaths, Tools, load_tool_sets, load_tools, restore_photo
 
     class PipelineRestorer:
@@ -89,18 +90,20 @@ def load_pipeline(setup: WorkerSetup) -> Restorer:
 
         def restore(self, order: WorkOrder, on_step: OnStep) -> Receipt:
             """Restore one scan into the order's part files."""
-            tools = self._sets[_filling(order.options.inpaint)]
+            tools, base = self._sets[_filling(order.options.inpaint)], order.base
             if order.is_on_cpu and tools.device != CPU:
                 # For this one scan only: two sets of networks would take the memory that the next one needs.
                 cpu = replace(setup.device, device=DeviceChoice.CPU)
                 tools = load_tools(cpu, order.options.inpaint, setup.models_folder)
             return restore_photo(
                 order.source,
-                OutputPaths(image=order.image, mask=order.mask, preview=order.preview),
+                OutputPaths(order.image, order.mask, order.preview, order.feedback),
                 tools,
                 order.options,
                 source_name=order.source_name,
                 given_mask=order.given_mask,
+                base=None if base is None else BaseVersion(base.mask, base.image, base.receipt, base.name, base.sha256),
+                decision=order.decision,
                 on_step=on_step,
             )
 
@@ -119,7 +122,8 @@ def run_worker(connection: Connection, setup: WorkerSetup, loader: Loader, paren
     _ignore_signals()
     _be_first_to_be_killed()
     logger.remove()
-    logger.add(sys.stderr, level=setup.log_level, format="worker {level}: {message}", diagnose=False)
+    logger.add(sys.stderr, level=setup.log_level, format=f"{setup.name} {{level}}: {{message}}", diagnose=False)
+    os.environ.update(setup.environment)  # CUDA reads it when torch is loaded, and never again
     line = _Line(connection)
     crash_point("worker.started")
     try:
@@ -156,7 +160,7 @@ def _do(order: WorkOrder, restorer: Restorer, line: "_Line", stall_seconds: floa
             copy.check(receipt.input.sha256)
     except Exception as error:  # noqa: BLE001 - the job boundary
         failed = describe_failure(order, error)
-        if not isinstance(error, SpotlessError | DaemonError):
+        if not isinstance(error, SpotlessError | DaemonError | PermissionError):
             logger.exception("job {}, {}", order.job_id, order.source_name)
         return failed
     finally:
@@ -244,6 +248,8 @@ def _sentence(error: Exception) -> str:
     """Return what a person will read; an error we did not foresee is named by its class."""
     if isinstance(error, SpotlessError | DaemonError):
         return str(error)
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: {error.strerror}. Give this user the right to it."
     return f"{type(error).__name__}: {error}"
 
 

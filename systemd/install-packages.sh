@@ -3,6 +3,7 @@
 # With "tests": also the programs that tests compare with.
 set -u
 missing=""
+lean="" # without what they recommend
 has() { ldconfig -p 2>/dev/null | grep -q "$1"; }
 [ "$(uname -s)" = Linux ] || exit 0
 has libturbojpeg.so.0 || missing="$missing libturbojpeg0"
@@ -11,14 +12,18 @@ has libglib-2.0.so.0 || missing="$missing libglib2.0-0"
 if [ "${1:-}" = tests ]; then
     command -v exiftool >/dev/null 2>&1 || missing="$missing libimage-exiftool-perl"
     command -v tiffcp >/dev/null 2>&1 || missing="$missing libtiff-tools"
+    command -v chromium >/dev/null 2>&1 || lean="chromium"
 fi
-[ -z "$missing" ] && exit 0
+[ -z "$missing$lean" ] && exit 0
+install_all() {
+    # shellcheck disable=SC2086 # one word a package
+    { [ -z "$missing" ] || $sudo apt-get install -y -qq $missing; } \
+        && { [ -z "$lean" ] || $sudo apt-get install -y -qq --no-install-recommends $lean; }
+}
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 if command -v apt-get >/dev/null 2>&1 && $sudo true 2>/dev/null; then
-    # shellcheck disable=SC2086 # one word a package
-    { $sudo apt-get install -y -qq $missing || { $sudo apt-get update -qq && $sudo apt-get install -y -qq $missing; }; } >/dev/null 2>&1 \
-        && exit 0
+    { install_all || { $sudo apt-get update -qq && install_all; }; } >/dev/null 2>&1 && exit 0
 fi
-echo "Please install:$missing (spotlessd runs without libturbojpeg0, but then refuses to write JPEG scans; tests skip what they miss)." >&2
+echo "Please install:$missing $lean (spotlessd runs without libturbojpeg0, but then refuses to write JPEG scans; tests skip what they miss)." >&2
 exit 0

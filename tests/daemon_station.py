@@ -20,8 +20,12 @@ DEADLINE_SECONDS = 60.0
 
 
 class Station:
-    """One station in a folder, and the daemons started on it by `program` with its `loader`."""
+    """One station in a folder, and the daemons started on it by `program` with its `loader`.
 
+    `launcher`: what stands before the program, to start it with other rights.
+    """
+
+    launcher: tuple[str, ...] = ()
     program = "fake_workers.py"
     loader = "load_fake"
 
@@ -49,7 +53,7 @@ class Station:
         }
         if crash_at:
             environment["SPOTLESSD_CRASH_AT"] = crash_at
-        command = [sys.executable, str(TESTS / self.program), str(self.config), *words]
+        command = [*self.launcher, sys.executable, str(TESTS / self.program), str(self.config), *words]
         with (self.folder / "daemon.log").open("a") as log:
             process = subprocess.Popen(
                 command,

@@ -3,7 +3,7 @@
 The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
 by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only,
 `freeze…` holds the interpreter too, `endless…` moves and never ends, `hog…` takes `HOG_MB` of memory, `segfault…` reads
-where nothing is.
+where nothing is, `long…` takes two seconds, `meet3…` ends only while three workers have such a scan at the same time.
 Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once]
 [--no-links] [--recheck-soon] [--short-deadline]`.
 """
@@ -34,6 +34,8 @@ from spotlessd.worker import Loader, OnStep
 
 MAGIC = b"FAKE SCAN "
 HOG_MB = 600
+LONG_SECONDS = 2.0
+MEETING_SECONDS = 20.0
 SMALL_TILE_PX = 512
 
 
@@ -85,6 +87,7 @@ class FakeRestorer:
         result = self.result_of(order.source)
         source = order.source.read_bytes()
         time.sleep(self._step_seconds)
+        _take_time(order)
         _misbehave(order, on_step)
         on_step("inpaint", 0.5)
         contents = {
@@ -98,10 +101,13 @@ class FakeRestorer:
         outputs = {}
         for role, data in contents.items():
             path: Path = getattr(order, role)
-            with path.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with path.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise OutputError(f"the result cannot be written ({error.strerror}).") from error
             outputs[role] = FileFacts(path.name, hashlib.sha256(data).hexdigest())
         time.sleep(self._step_seconds)
         on_step("verify", 1.0)
@@ -134,7 +140,25 @@ class FakeRestorer:
             outside_mask_identical=True,
             seconds={"total": 0.01},
             peak_memory_mb=1.0,
+            based_on=FileFacts(order.base.name, order.base.sha256) if order.base is not None else None,
+            decisions=() if order.decision is None else (order.decision,),
         )
+
+
+def _take_time(order: WorkOrder) -> None:
+    """`long…` takes its time; `meet3…` waits until three workers are here, each with such a scan of its own."""
+    if order.source_name.startswith("long"):
+        time.sleep(LONG_SECONDS)
+    if not order.source_name.startswith("meet"):
+        return
+    here = order.source.parents[1] / "meeting"
+    here.mkdir(exist_ok=True)
+    (here / str(os.getpid())).touch()
+    deadline = time.monotonic() + MEETING_SECONDS
+    while len(list(here.iterdir())) < int(order.source_name[len("meet")]):
+        if time.monotonic() > deadline:
+            raise ScanError("nobody else came.")
+        time.sleep(0.01)
 
 
 def _misbehave(order: WorkOrder, on_step: OnStep) -> None:
@@ -191,6 +215,32 @@ def load_slow(_: WorkerSetup) -> FakeRestorer:
     return FakeRestorer(step_seconds=0.3)
 
 
+def load_timed_50(_: WorkerSetup) -> FakeRestorer:
+    return FakeRestorer(step_seconds=0.025)
+
+
+def load_timed_100(_: WorkerSetup) -> FakeRestorer:
+    return FakeRestorer(step_seconds=0.05)
+
+
+def load_timed_200(_: WorkerSetup) -> FakeRestorer:
+    return FakeRestorer(step_seconds=0.1)
+
+
+def load_but_on_one_gpu(setup: WorkerSetup) -> FakeRestorer:
+    """The worker on GPU 1 cannot start."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "1":
+        raise DeviceError(f"{setup.name} fell off the bus.")
+    return FakeRestorer()
+
+
+def load_named(_: WorkerSetup) -> FakeRestorer:
+    """Says as its device which GPU it was shown, and holds every scan for a while."""
+    restorer = FakeRestorer(step_seconds=0.1)
+    restorer.device = f"fake GPU {os.environ['CUDA_VISIBLE_DEVICES']}"
+    return restorer
+
+
 def load_never(_: WorkerSetup) -> FakeRestorer:
     raise DeviceError("no such device here.")
 
@@ -204,7 +254,7 @@ def _refuse_links(*_: object, **__: object) -> None:
 
 
 def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str, Loader] | None = None) -> int:
-    from spotlessd import dispatch, start_checks
+    from spotlessd import commons, start_checks
     from spotlessd.configuration.settings import load_settings
     from spotlessd.log import set_up_log
     from spotlessd.service import Service
@@ -216,7 +266,7 @@ def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str
     if "--short-deadline" in sys.argv:
         start_checks.DEADLINE_BASE_SECONDS = 2.0
     if "--recheck-soon" in sys.argv:
-        dispatch.RECHECK_SECONDS = 0.5
+        commons.RECHECK_SECONDS = 0.5
     if "--no-links" in sys.argv:
         os.link = _refuse_links  # as on exFAT and many shares
     return Service(settings, is_once="--once" in sys.argv, loader=loader, check=check).run()

@@ -38,18 +38,21 @@ class EditedRows:
         """Whether an edit's box meets the rows [top, bottom)."""
         return bool(self._in_rows(top, bottom))
 
-    def apply_inplace(self, rows: Samples, top: int) -> Mask:
+    def apply_inplace(self, rows: Samples, top: int, left: int = 0) -> Mask:
         """Write the edits into `rows`, h×w×C stored samples that begin at row `top`; only the first channels change.
 
-        Returns the h×w pixels whose value is now another one.
+        `left`: the frame's column that `rows` begin with. Returns the h×w pixels whose value is now another one.
         """
         changed = np.zeros(rows.shape[:2], np.bool_)
-        bottom = top + rows.shape[0]
+        bottom, right = top + rows.shape[0], left + rows.shape[1]
         for edit in self._in_rows(top, bottom):
             height, width = edit.mask.shape
             first, last = max(top, edit.top), min(bottom, edit.top + height)
-            inside = slice(first - edit.top, last - edit.top)
-            box = (slice(first - top, last - top), slice(edit.left, edit.left + width))
+            start, stop = max(left, edit.left), min(right, edit.left + width)
+            if start >= stop:
+                continue
+            inside = (slice(first - edit.top, last - edit.top), slice(start - edit.left, stop - edit.left))
+            box = (slice(first - top, last - top), slice(start - left, stop - left))
             mask, samples = edit.mask[inside], edit.samples[inside]
             colors = samples.shape[2]
             target = rows[box][..., :colors]

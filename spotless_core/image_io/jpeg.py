@@ -18,11 +18,12 @@ from spotless_core.errors import OutputError, PreservationError, ScanError, Unsu
 from spotless_core.image_io.edited_rows import EditedRows
 from spotless_core.image_io.header_jpeg import JpegHeader, check_jpeg
 from spotless_core.image_io.jpeg_blocks import BlockEditor, reachable_pixels, touched_blocks
+from spotless_core.image_io.jpeg_kept import KeptBlocks
 from spotless_core.image_io.jpeg_reencoding import MAX_MEAN_SHIFT, encode_anew
 from spotless_core.image_io.positional_file import PositionalFile
 from spotless_core.image_io.progress import OnFraction, Progress, ignore_fraction
 from spotless_core.image_io.scan_base import ScanBase
-from spotless_core.image_io.scan_file import WriteReport
+from spotless_core.image_io.scan_file import ScanFile, WriteReport
 from spotless_core.image_io.turbojpeg import Blocks, is_available, rewrite_blocks, visit_blocks
 from spotless_core.image_io.written_file import written_file
 from spotless_core.photo import Edit, ScanInfo
@@ -32,6 +33,10 @@ MAX_FILE_BYTES = 1 << 30
 
 REENCODED = (
     "libturbojpeg is missing: the whole JPEG was encoded anew, which moves values outside the mask a little too."
+)
+KEPT_ANEW = "the kept repairs were encoded anew with the whole JPEG, so they are near the earlier version's, not equal."
+KEPT_MIXED = (
+    "{} blocks of the JPEG hold kept and changed repairs together: they were coded anew and may differ a little."
 )
 
 
@@ -63,6 +68,7 @@ class JpegScan(ScanBase[JpegHeader]):
         )
         self._held: bytes | None = None
         self._decoded: Samples | None = None
+        self._kept: KeptBlocks | None = None
         self._written = b""
 
     def read_rows(self, top: int, bottom: int) -> Samples:
@@ -83,6 +89,16 @@ class JpegScan(ScanBase[JpegHeader]):
         if self.info.preservation == "reencoded":
             return np.full_like(mask, mask.any())
         return reachable_pixels(mask, self._header)
+
+    def keep_from(self, base: ScanFile, mask: Mask, base_mask: Mask) -> tuple[str, ...]:
+        """Take the blocks that only kept repairs meet from `base`, coefficient by coefficient.
+
+        They are held until `close`, so `base` may be closed before the copy is written.
+        """
+        if self._is_reencoding or not isinstance(base, JpegScan) or _geometry(base._header) != _geometry(self._header):
+            return (KEPT_ANEW,)
+        self._kept = KeptBlocks(base._picture(), self._header, mask, base_mask)
+        return (KEPT_MIXED.format(self._kept.mixed),) if self._kept.mixed else ()
 
     def write_restored(
         self, target: Path, edits: Sequence[Edit], on_progress: OnFraction = ignore_fraction
@@ -130,6 +146,7 @@ class JpegScan(ScanBase[JpegHeader]):
         if self._written and _digest(data) != self._written:
             raise PreservationError("the result on the disk is not what was written. Check the disk or the share.")
         if data == self._data:
+            self._require_kept(self._picture())
             return
         if not mask.any():
             raise PreservationError("the result differs from the scan although its mask is empty.")
@@ -147,12 +164,17 @@ class JpegScan(ScanBase[JpegHeader]):
             self._require_near(data[: header.end], header, mask)
         else:
             self._require_blocks(data[: header.end], mask)
+            self._require_kept(data[: header.end])
+
+    def _require_kept(self, picture: bytes) -> None:
+        if self._kept is not None:
+            self._kept.require_in(picture)
 
     def _require_near(self, picture: bytes, header: JpegHeader, mask: Mask) -> None:
         if _decoded_shape(header) != _decoded_shape(self._header):
             raise PreservationError("the result encoded anew has another size or other colours than the scan.")
         try:
-            shift = np.abs(_decode(picture, header)[~mask].astype(np.int16) - self._frame()[~mask])
+            shift = np.abs(decode_jpeg(picture, header)[~mask].astype(np.int16) - self._frame()[~mask])
         except ScanError as error:
             raise PreservationError(f"the result cannot be decoded: {error}") from error
         if shift.size and shift.mean() > MAX_MEAN_SHIFT:
@@ -172,7 +194,7 @@ class JpegScan(ScanBase[JpegHeader]):
     def close(self) -> None:
         """Close the file and free the decoded frame."""
         super().close()
-        self._decoded = self._held = None
+        self._decoded = self._held = self._kept = None
 
     @property
     def _data(self) -> bytes:
@@ -200,12 +222,16 @@ class JpegScan(ScanBase[JpegHeader]):
                 # libjpeg decodes damaged data with a mere warning; the transform stops at the first one. A changed bit
                 # that leaves the data well-formed shows in neither: JPEG has no checksum.
                 visit_blocks(self._picture(), _ignore_blocks)
-            self._decoded = _decode(self._picture(), self._header)
+            self._decoded = decode_jpeg(self._picture(), self._header)
         return self._decoded
 
     def _transplanted(self, edited: EditedRows, progress: Progress) -> tuple[bytes, int]:
         """Return the file with new blocks under the edits, and how many MCUs are new."""
-        editor = BlockEditor(self._header, self._frame(), edited)
+        editor = (
+            BlockEditor(self._header, self._frame(), edited)
+            if self._kept is None
+            else BlockEditor(self._header, self._frame(), edited, self._kept.put_inplace)
+        )
 
         def visit(component: int, row: int, blocks: Blocks) -> None:
             editor.visit(component, row, blocks)
@@ -271,8 +297,8 @@ def _digests(picture: bytes, chosen: list[Mask]) -> dict[tuple[int, int], bytes]
     return digests
 
 
-def _decode(picture: bytes, header: JpegHeader) -> Samples:
-    """Decode the whole frame as H×W×C uint8."""
+def decode_jpeg(picture: bytes, header: JpegHeader) -> Samples:
+    """Decode the whole frame of a file that the header check found sound, as H×W×C uint8."""
     try:
         frame: Samples = imagecodecs.jpeg8_decode(picture)
     except Exception as error:

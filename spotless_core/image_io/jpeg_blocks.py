@@ -7,6 +7,7 @@ alone. Sources: ITU-T T.81, annex A.3.3 (transform); ITU-T T.871, section 7 (col
 and Cr of 255 - C, 255 - M, 255 - Y).
 """
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -80,16 +81,28 @@ def reachable_pixels(mask: Mask, header: JpegHeader) -> Mask:
     return reached
 
 
+PutKept: TypeAlias = Callable[[int, int, Blocks], Mask]
+"""Called with (component, row of blocks, blocks n×8×8) to write into; returns n bool."""
+
+
+def _keep_nothing(_index: int, _row: int, blocks: Blocks) -> Mask:
+    return np.zeros(len(blocks), np.bool_)
+
+
 class BlockEditor:
     """Writes the edits into the blocks of a JPEG as they pass by.
 
-    `frame`: the decoded H×W×C uint8 picture, read only. After the pass `touched_mcus` counts the MCUs with a new block.
+    `frame`: the decoded H×W×C uint8 picture, read only. `put_kept`: writes the blocks that an earlier version has for a
+    row into it and returns which of them stay so. After the pass `touched_mcus` counts the MCUs with a new block.
     """
 
-    def __init__(self, header: JpegHeader, frame: Samples, edited: EditedRows) -> None:
+    def __init__(
+        self, header: JpegHeader, frame: Samples, edited: EditedRows, put_kept: PutKept = _keep_nothing
+    ) -> None:
         self._header = header
         self._frame = frame
         self._edited = edited
+        self._put_kept = put_kept
         self._steps = {
             number: np.array(steps, np.float32).reshape(BLOCK, BLOCK) for number, steps in header.tables.items()
         }
@@ -105,11 +118,22 @@ class BlockEditor:
         if blocks.min() < LEAST_COEFFICIENT or blocks.max() > MAX_COEFFICIENT:
             raise ScanError("the JPEG's compressed data is damaged: it holds values beyond 8 bits. Scan it again.")
         component = self._header.components[index]
-        high, wide = BLOCK * component.y_ratio, BLOCK * component.x_ratio
+        high = BLOCK * component.y_ratio
         top, bottom = row * high, min(self._header.height, (row + 1) * high)
         if not self._edited.touch(top, bottom):
             return
-        band = self._frame[top:bottom].copy()
+        before = blocks.copy()
+        is_settled = self._put_kept(index, row, blocks)
+        self._repair_inplace(index, row, blocks, is_settled)
+        is_new = (blocks != before).any(axis=(1, 2))
+        self._mcus.update((row // component.down, int(column) // component.across) for column in np.flatnonzero(is_new))
+
+    def _repair_inplace(self, index: int, row: int, blocks: Blocks, is_settled: Mask) -> None:
+        """Write the edits into one row of blocks but those that are settled (n bool)."""
+        component = self._header.components[index]
+        high, wide = BLOCK * component.y_ratio, BLOCK * component.x_ratio
+        top = row * high
+        band = self._frame[top : min(self._header.height, top + high)].copy()
         changed = self._edited.apply_inplace(band, top)
         if not changed.any():
             return
@@ -117,12 +141,9 @@ class BlockEditor:
         missing = ((0, high - band.shape[0]), (0, len(blocks) * wide - band.shape[1]))
         changed = np.pad(changed, missing, mode="edge").reshape(high, len(blocks), wide)
         pixels = np.pad(band, (*missing, (0, 0)), mode="edge").reshape(high, len(blocks), wide, -1)
-        hit = np.flatnonzero(changed.any(axis=(0, 2)))
-        old = blocks[hit]
-        new = self._repaired(component, index, old, pixels[:, hit].swapaxes(0, 1), changed[:, hit].swapaxes(0, 1))
-        is_new = (new != old).any(axis=(1, 2))
-        blocks[hit[is_new]] = new[is_new]
-        self._mcus.update((row // component.down, int(column) // component.across) for column in hit[is_new])
+        hit = np.flatnonzero(changed.any(axis=(0, 2)) & ~is_settled)
+        pixels, changed = pixels[:, hit].swapaxes(0, 1), changed[:, hit].swapaxes(0, 1)
+        blocks[hit] = self._repaired(component, index, blocks[hit], pixels, changed)
 
     def _repaired(
         self, component: Component, index: int, old: Blocks, pixels: AnyArray, changed: Mask

@@ -51,7 +51,7 @@ def write_preview(
         on_progress(bottom / height)
     shown = np.rint(mask_panel.values).astype(np.uint8)
     gap = np.full((mask_panel.height, GAP_PX, 3), 128, np.uint8)
-    before_panel, after_panel = (_visible(panel.values, encoding) for panel in panels)
+    before_panel, after_panel = (visible(panel.values, encoding) for panel in panels)
     picture = np.concatenate([before_panel, gap, after_panel, gap, np.repeat(shown, 3, axis=2)], axis=1)
     try:
         with path.open("wb") as file:
@@ -59,7 +59,10 @@ def write_preview(
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise OutputError(f"{path.name}: the preview cannot be written ({error.strerror or error}).") from error
+        raise OutputError(
+            f"{path.parent}: the preview cannot be written ({error.strerror or error}). "
+            "Free space or fix the permission."
+        ) from error
 
 
 class _Panel:
@@ -108,7 +111,8 @@ def _panel_size(height: int, width: int, long_side_px: int) -> tuple[int, int]:
     return max(int(height * scale), 1), max(int(width * scale), 1)
 
 
-def _visible(values: FloatImage, encoding: Encoding) -> NDArray[np.uint8]:
+def visible(values: FloatImage, encoding: Encoding) -> NDArray[np.uint8]:
+    """Return stored `values`, h×w×C float32, as the eye is to see them: h×w×3 RGB."""
     shown = np.clip(values / np.float32(encoding.value_max), 0, 1)
     if encoding.is_min_white:
         shown = 1 - shown

@@ -10,6 +10,7 @@ from typing import Generic, Self, TypeVar
 
 from spotless_core.arrays.kinds import Mask, Samples, require_mask
 from spotless_core.image_io.positional_file import PositionalFile
+from spotless_core.image_io.scan_file import ScanFile
 from spotless_core.photo import ScanInfo
 
 Header = TypeVar("Header")
@@ -27,6 +28,11 @@ class ScanBase(Generic[Header]):
         except BaseException:
             self._file.close()
             raise
+
+    def keep_from(self, base: ScanFile, mask: Mask, base_mask: Mask) -> tuple[str, ...]:
+        """Return no note: samples are kept as they are; nothing has to be prepared for it."""
+        del base, mask, base_mask
+        return ()
 
     def close(self) -> None:
         """Close the file."""

@@ -47,6 +47,17 @@ class ScanFile(Protocol):
         """Return the H×W samples that writing under `mask` may change: `mask` itself, or for JPEG its blocks."""
         ...
 
+    def keep_from(self, base: "ScanFile", mask: Mask, base_mask: Mask) -> tuple[str, ...]:
+        """Prepare for keeping repairs of an earlier version beyond their samples, where the format has blocks.
+
+        `base`: the version's open image, which was made with `base_mask`. `mask`: what will be repaired now, so what
+        both have is kept. H×W bool, read only. Returns what cannot be kept, in sentences for the receipt.
+
+        Raises:
+            ScanError: `base` is damaged.
+        """
+        ...
+
     def write_restored(
         self, target: Path, edits: Sequence[Edit], on_progress: OnFraction = ignore_fraction
     ) -> WriteReport:

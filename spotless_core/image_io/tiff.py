@@ -89,6 +89,12 @@ class TiffScan(ScanBase[TiffHeader]):
         index = infrared.index if infrared.source == "sample" else 0
         return self._infrared_rows.read(top, bottom, range(index, index + 1))[:, :, 0]
 
+    @property
+    def rows_together(self) -> int:
+        """How many rows are decoded at once, at least: the height of a compressed strip or tile, else 1."""
+        frame = self._header.frame
+        return 1 if frame.codec == "none" else frame.segment_height
+
     def may_change(self, mask: Mask) -> Mask:
         """Return `mask` itself: no sample outside of it changes."""
         require_mask(mask, (self.info.height, self.info.width))

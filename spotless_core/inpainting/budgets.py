@@ -30,7 +30,9 @@ def reasons_to_hold(
     reasons = []
     allowed = options.mask.max_coverage
     if coverage > allowed:
-        reasons.append(f"held: {coverage:.1%} of the frame would be repaired, {allowed:.1%} is allowed")
+        reasons.append(
+            f"held: {coverage:.2%} of the frame would be repaired, {allowed:.2%} is allowed (mask.max_coverage)"
+        )
     limit_um = options.inpaint.max_hole_um
     wide = [(box, width_px * um_per_px) for box, width_px in holes_wider_than(mask, defects, limit_um / um_per_px)]
     reasons += [

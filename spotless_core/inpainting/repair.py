@@ -108,7 +108,7 @@ def repair_frame(
 
 
 def name_methods(defects: tuple[Defect, ...], repaired: RepairResult, shape: tuple[int, int]) -> tuple[Defect, ...]:
-    """Name for each defect the method that filled most of its box's masked pixels, "" if it was not filled.
+    """Name for each defect the method that filled most of its box's masked pixels; without any it stays as it is.
 
     `shape`: (height, width) of the frame.
     """
@@ -122,7 +122,7 @@ def name_methods(defects: tuple[Defect, ...], repaired: RepairResult, shape: tup
         top, left, bottom, right = defect.box
         place = filled[top:bottom, left:right]
         votes = np.bincount(place[place > 0], minlength=1)
-        named.append(replace(defect, method=names[int(votes.argmax()) - 1] if votes.any() else ""))
+        named.append(replace(defect, method=names[int(votes.argmax()) - 1]) if votes.any() else defect)
     return tuple(named)
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spotless_core.command_line import Parser
 from spotless_core.errors import ModelError, SpotlessError
 from spotless_core.training.commands import run_command
 
@@ -13,8 +14,8 @@ DEVICES = ("cpu", "cuda", "mps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns a sysexits code."""
-    parser = argparse.ArgumentParser(prog="python -m spotless_core.training", description=__doc__)
+    """Run one command; returns a sysexits code. A wrong line ends the process with EXIT_USAGE."""
+    parser = Parser(prog="python -m spotless_core.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for network in NETWORKS:
         _add_training(commands.add_parser(network, help=f"train the {network}, or go on with an interrupted run"))

@@ -20,6 +20,7 @@ from spotless_core.networks.unet import UNet, UNetShape
 from spotless_core.training.batches import SpriteBanks, held_out_photos, load_batches, real_by_kind, training_photos
 from spotless_core.training.curves import append_row, draw_curves, draw_preview
 from spotless_core.training.dataset import IGNORED, draw_crop
+from spotless_core.training.feedback_crops import feedback_of
 from spotless_core.training.film import GrainBank
 from spotless_core.training.film_torch import DeviceFilmBatches
 from spotless_core.training.learner import Learner, learning_rate
@@ -95,8 +96,11 @@ def _draw(run: DetectorRun, start: int, device: str) -> Iterator[tuple[Tensor, T
     """Yield the batches from step `start` on: drawn by a process of their own, on CUDA developed on the GPU."""
     data = (training_photos(run), real_by_kind(run, run.real_scans), run, run.seed, run.batch)
     if device == "cuda":
-        return DeviceFilmBatches(*data, device).ahead(start, run.steps)
-    return load_batches(FilmBatches(*data), start, run.steps)
+        batches = DeviceFilmBatches(*data, device).ahead(start, run.steps)
+    else:
+        batches = load_batches(FilmBatches(*data), start, run.steps)
+    feedback = feedback_of(run)
+    return batches if feedback is None else feedback.mixed(batches, start)
 
 
 def _loss(network: UNet, grey: Tensor, truth: Tensor, run: DetectorRun) -> Tensor:

@@ -47,7 +47,7 @@ class DetectorRun(TrainingRun):
     """Settings of one detector run.
 
     `width` to `separable`: the U-Net's shape (networks/unet.py). `hard_weight`, `entropy_weight`: of the loss
-    (losses.py).
+    (losses.py). `feedback`: folder of an export of `spotlessd feedback`, "" for none; `feedback_share`: of the crops.
     """
 
     width: int = 24
@@ -56,6 +56,8 @@ class DetectorRun(TrainingRun):
     separable: bool = False
     hard_weight: float = 0.1
     entropy_weight: float = 10.0
+    feedback: str = ""
+    feedback_share: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)

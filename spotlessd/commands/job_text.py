@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spotlessd.commands.wording import clock_text, duration_text, table
+from spotlessd.commands.wording import clock_text, duration_text, one_line_name, table
 from spotlessd.configuration.settings import Settings
 from spotlessd.job import Job
 from spotlessd.log import lines_about
 
 RECEIPT_FACTS = ("device", "precision", "coverage", "preservation", "outside_mask_identical", "peak_memory_mb", "notes")
+ABOUT_THE_IMAGE = ("preservation", "outside_mask_identical")
 History = list[tuple[float, str, str]]
 
 
@@ -34,6 +35,7 @@ def job_values(settings: Settings, job: Job) -> dict[str, Any]:
         "crashes": job.crashes,
         "failures": job.failures,
         "interrupts": job.interrupts,
+        "shortages": job.shortages,
         "reason": job.reason,
         "outputs": output_paths(settings, job),
         "seconds": job.seconds,
@@ -61,13 +63,18 @@ def job_text(settings: Settings, job: Job, history: History) -> str:
         lines.append(f"reason: {job.reason}")
     lines.append(
         f"size: {job.identity.size / 1e6:.1f} MB, attempts: {job.attempt} "
-        f"(crashes {job.crashes}, failures {job.failures}, interrupts {job.interrupts})"
+        f"(crashes {job.crashes}, failures {job.failures}, interrupts {job.interrupts}, "
+        f"short of memory {job.shortages})"
     )
     if job.overrides.mask is not None:
         lines.append(f"mask given: {job.overrides.mask}")
     if job.overrides.sensitivity is not None:
         lines.append(f"sensitivity given: {job.overrides.sensitivity}")
-    lines += [f"{role}: {path}" for role, path in output_paths(settings, job).items()]
+    if job.overrides.base is not None:
+        lines.append(f"based on: {one_line_name(job.overrides.base.name)} (job {job.overrides.base.job})")
+    if job.overrides.decision:
+        lines.append("decided: " + ", ".join(value for value in job.overrides.decision.values() if value))
+    lines += [f"{role}: {one_line_name(path)}" for role, path in output_paths(settings, job).items()]
     if job.started and job.finished > job.started:
         waited = duration_text(job.started - job.created)
         lines.append(f"took: {job.finished - job.started:.1f} s, begun {waited} after it was queued")
@@ -84,7 +91,7 @@ def job_text(settings: Settings, job: Job, history: History) -> str:
 
 def file_name(settings: Settings, job: Job) -> str:
     """Name a job's file; with several roots the root's name comes first."""
-    rel = job.identity.rel
+    rel = one_line_name(job.identity.rel)
     return rel if len(settings.roots) == 1 else f"{job.identity.root}: {rel}"
 
 
@@ -104,6 +111,8 @@ def receipt_facts(settings: Settings, job: Job) -> dict[str, Any]:
     try:
         receipt = json.loads(Path(path).read_text(encoding="utf-8"))
         facts = {name: receipt[name] for name in RECEIPT_FACTS if receipt.get(name) not in (None, [], ())}
+        if receipt.get("outcome") == "held":  # no image was written that these could be true of
+            facts = {name: value for name, value in facts.items() if name not in ABOUT_THE_IMAGE}
         return {
             **facts,
             "defects": len(receipt.get("defects", [])),

@@ -9,18 +9,25 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from loguru import logger
+
 from spotlessd.commands.dry_scan import Finding, look_at_all
 from spotlessd.commands.install_service import Scope, install, plan_service
 from spotlessd.commands.station_commands import Answer
 from spotlessd.commands.wording import as_json as to_json
+from spotlessd.commands.wording import one_line_name
+from spotlessd.configuration.in_force import settings_in_force
 from spotlessd.configuration.origin import entries
 from spotlessd.configuration.settings import Settings, find_config, load_settings
 from spotlessd.doctor.checking import Check
 from spotlessd.doctor.doctor import run_checks
 from spotlessd.errors import ConfigError
+from spotlessd.folders.mount_memory import MountMemory
+from spotlessd.folders.own_folders import refuse_remote_ledger
 from spotlessd.folders.station_roots import open_roots, overlapping_folders
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 
 EXIT_UNAVAILABLE = 69
@@ -35,14 +42,17 @@ def check_config(settings: Settings) -> Answer:
     """Tell that a config was read, and what it means for the folders.
 
     Raises:
-        ConfigError: the folders contain each other.
+        ConfigError: the folders contain each other, or the ledger lies across a network.
     """
     problems = overlapping_folders(settings)
     if problems:
         raise ConfigError(*(f"{settings.config_path}: roots: {problem}" for problem in problems))
+    refuse_remote_ledger(settings)
     lines = [f"{settings.config_path}: ok, station {settings.station_id}, recipe {settings.recipe()}"]
     for root in settings.roots:
         lines.append(f"{root.name}: {root.input} -> {root.output}")
+        missing = [str(folder) for folder in (root.input, root.output) if not folder.is_dir()]
+        lines += [f"  ! {folder} is not there now: is the share mounted, or the name wrong?" for folder in missing]
         profile = [f"{key} = {value}" for key, value in root.profile_values().items()]
         lines += [f"  of its own: {', '.join(profile)}"] if profile else []
     return Answer("\n".join([*lines, f"state: {settings.state_dir}"]))
@@ -80,11 +90,18 @@ def dry_scan(settings: Settings, *, as_json: bool) -> Answer:
     watch = settings.watch
     settle = {root.name: watch.settle_seconds_network if root.is_network else watch.settle_seconds for root in roots}
     path = settings.state_dir / LEDGER_NAME
-    if path.exists():
-        with Database.open(path) as database:
-            found = list(look_at_all(roots, Ledger(database), check_header, settle, time.time()))
-    else:
-        found = list(look_at_all(roots, None, check_header, settle, time.time()))
+    logger.disable("spotlessd")  # what a look tells the daemon's log stands in the findings
+    try:
+        if path.exists():
+            with Database.open(path) as database:
+                memory = MountMemory(Board(database))
+                for root in roots:
+                    memory.recall(root)
+                found = list(look_at_all(roots, Ledger(database), check_header, settle, time.time()))
+        else:
+            found = list(look_at_all(roots, None, check_header, settle, time.time()))
+    finally:
+        logger.enable("spotlessd")
     if as_json:
         return Answer(to_json([asdict(finding) for finding in found]))
     counts = Counter(finding.verdict for finding in found)
@@ -111,7 +128,7 @@ def wait_for_config(
 
 
 def _finding_text(finding: Finding, roots: int) -> str:
-    name = finding.rel or finding.root
+    name = one_line_name(finding.rel) or finding.root
     place = name if roots == 1 or not finding.rel else f"{finding.root}: {name}"
     return f"{place}: {finding.verdict}" + (f": {finding.note}" if finding.note else "")
 
@@ -124,9 +141,11 @@ def doctor(config: Path | None, *, as_json: bool) -> Answer:
         settings = load_settings(find_config(config))
         checks.append(Check("config", ok=True, detail=str(settings.config_path)))
     except ConfigError as error:
-        checks.append(
-            Check("config", ok=False, detail=str(error), fix="Correct it, or make a station: spotlessd init DIR")
-        )
+        settings = _settings_of_the_daemon(config)
+        fix = "Correct it, or make a station: spotlessd init DIR"
+        if settings is not None:
+            fix = "Correct it. The daemon goes on with the settings before it; those are looked at below."
+        checks.append(Check("config", ok=False, detail=str(error), fix=fix))
     checks += run_checks(settings)
     exit_code = EXIT_UNAVAILABLE if any(check.ok is False for check in checks) else 0
     if as_json:
@@ -138,6 +157,14 @@ def doctor(config: Path | None, *, as_json: bool) -> Answer:
         if check.fix:
             lines.append(f"     -> {check.fix}")
     return Answer("\n".join(lines), exit_code)
+
+
+def _settings_of_the_daemon(config: Path | None) -> Settings | None:
+    """Return what a daemon works by whose config was broken meanwhile, or None."""
+    try:
+        return settings_in_force(find_config(config))
+    except ConfigError:
+        return None
 
 
 def install_service(settings: Settings, *, scope: Scope, is_print: bool) -> Answer:

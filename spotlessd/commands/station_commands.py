@@ -6,19 +6,21 @@ exit code. Requests work while the daemon is busy, stopped or restarting. Nothin
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spotlessd.commands.given_masks import keep_mask
+from spotlessd.base_versions import newest_version
 from spotlessd.commands.job_text import job_text, job_values, jobs_table, shown_values
 from spotlessd.commands.status_text import status_lines
-from spotlessd.commands.targets import find_jobs, place_of
+from spotlessd.commands.targets import find_jobs, place_of, place_of_job
 from spotlessd.commands.wording import as_json as to_json
 from spotlessd.configuration.settings import Settings
 from spotlessd.errors import UnknownJobError
-from spotlessd.job import JobState
+from spotlessd.job import Identity, JobState
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.status import LEDGER_NAME, is_locked, read_status
+from spotlessd.publishing.given_masks import keep_mask
 from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 
@@ -40,7 +42,11 @@ class Answer:
 def show_status(settings: Settings, *, as_json: bool) -> Answer:
     """Tell how the station is."""
     status = read_status(settings.state_dir, time.time())
-    return Answer(to_json(status.to_dict()) if as_json else "\n".join(status_lines(status)), status.exit_code)
+    if as_json:
+        return Answer(to_json(status.to_dict()), status.exit_code)
+    return Answer(
+        "\n".join(status_lines(status, settings.config_path, has_roots=len(settings.roots) > 1)), status.exit_code
+    )
 
 
 def list_jobs(settings: Settings, state: JobState | None, *, as_json: bool) -> Answer:
@@ -76,9 +82,9 @@ def resume(settings: Settings) -> Answer:
     return _ask(settings, "resume", {})
 
 
-def scan(settings: Settings, *, as_json: bool = False) -> Answer:
-    """Look at the folders now."""
-    answer = _ask(settings, "scan", {})
+def scan(settings: Settings, *, as_json: bool = False, accept: bool = False) -> Answer:
+    """Look at the folders now; with `accept` take those that have left their mount as they lie."""
+    answer = _ask(settings, "scan", {"accept": True} if accept else {})
     return Answer(to_json({"answer": answer.text}), answer.exit_code) if as_json else answer
 
 
@@ -99,10 +105,13 @@ def bump(settings: Settings, target: str) -> Answer:
     return _ask(settings, "bump", {"job": (queued or found)[0].id})
 
 
-def reprocess(settings: Settings, target: str, mask: Path | None, sensitivity: str | None) -> Answer:
+def reprocess(
+    settings: Settings, target: str, mask: Path | None, sensitivity: str | None, *, is_anew: bool = False
+) -> Answer:
     """Restore a scan again, with a mask drawn by a person or another sensitivity; published under a new name.
 
-    The mask is checked and copied into the state folder first.
+    The mask is checked and copied into the state folder first. Where the newest version has a repair that the mask has
+    too, that repair stays as it is, but for `is_anew`: then all are made anew.
 
     Raises:
         UnknownJobError: the scan lies in no root.
@@ -110,13 +119,28 @@ def reprocess(settings: Settings, target: str, mask: Path | None, sensitivity: s
     """
     place = place_of(settings, target)
     if place is None:
-        raise UnknownJobError(f"{target}: no such scan in a watched folder.")
+        with _open(settings) as database:
+            place = place_of_job(Ledger(database), target)
+    if place is None:
+        folders = ", ".join(str(root.input) for root in settings.roots)
+        raise UnknownJobError(f"{target}: no such scan or id. Name a file in {folders}, or an id of `spotlessd list`.")
     name, rel = place
-    kept = None
+    kept = base_job = None
     if mask is not None:
-        root = next(root for root in settings.roots if root.name == name)
-        kept = str(keep_mask(mask, root.input / rel, settings.state_dir))
-    return _ask(settings, "reprocess", {"root": name, "rel": rel, "mask": kept, "sensitivity": sensitivity})
+        scan = next(root for root in settings.roots if root.name == name).input / rel
+        kept = str(keep_mask(mask, scan, settings.state_dir))
+        base_job = None if is_anew else _newest_version(settings, name, rel, scan)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    choice = "again" if mask is None else "edited"
+    decision = {"choice": choice, "by": "person", "via": "command line", "at": at}
+    arguments = {"root": name, "rel": rel, "mask": kept, "sensitivity": sensitivity}
+    return _ask(settings, "reprocess", {**arguments, "base_job": base_job, "decision": decision})
+
+
+def _newest_version(settings: Settings, root: str, rel: str, scan: Path) -> int | None:
+    status = scan.lstat()
+    with _open(settings) as database:
+        return newest_version(Ledger(database), Identity(root, rel, status.st_size, status.st_mtime_ns))
 
 
 def _ask(settings: Settings, name: str, arguments: dict[str, Any]) -> Answer:

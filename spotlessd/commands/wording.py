@@ -36,6 +36,11 @@ def as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def one_line_name(name: str) -> str:
+    """Return a file's name on one line, its control characters escaped: a name may hold line breaks."""
+    return printable(name).replace("\n", "\\n")
+
+
 def printable(text: str) -> str:
     """Return text whose control characters and lone surrogates are escaped: a file name must not steer a terminal."""
     return "".join(

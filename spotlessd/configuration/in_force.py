@@ -51,6 +51,7 @@ def settings_in_force(config: Path) -> Settings | None:
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None
     settings._config_path = config
+    settings._is_kept = True
     return settings
 
 

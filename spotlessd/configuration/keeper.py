@@ -48,15 +48,18 @@ class ConfigKeeper:
     def read(self) -> None:
         """Read the config now; a bad one changes nothing but `trouble`."""
         self._read_print = self._seen_print = _print_of(self.settings.config_path)
+        if self._read_print is None:
+            self._refuse(f"{self.settings.config_path} is gone; the old config stays in force. Put the file back.")
+            return
         try:
             settings = load_settings(self.settings.config_path)
+            changed = [name for name in NEED_RESTART if getattr(settings, name) != getattr(self.settings, name)]
+            if changed:
+                self._refuse(f"{' and '.join(changed)} changed; that needs a restart. The old config stays in force.")
+                return
             roots = open_roots(settings)
         except (ConfigError, StationBusyError) as error:
             self._refuse(f"the new config is wrong, the old one stays in force: {error}")
-            return
-        changed = [name for name in NEED_RESTART if getattr(settings, name) != getattr(self.settings, name)]
-        if changed:
-            self._refuse(f"{' and '.join(changed)} changed; that needs a restart. The old config stays in force.")
             return
         if self.trouble:
             logger.info("the config is right again")

@@ -21,11 +21,13 @@ from spotlessd.configuration.settings import Settings
 from spotlessd.configuration.toml_locate import KeyPath, line_of
 
 DEFAULT = "default"
+KEPT = "kept by the running daemon"
+"""The origin of every key while the file is wrong: where each came from is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One key, its value as plain JSON, and its origin: `default`, `FILE:LINE` or `environment NAME`."""
+    """One key, its value as plain JSON, and its origin: `default`, `FILE:LINE`, `environment NAME` or KEPT."""
 
     key: str
     value: Any
@@ -44,6 +46,12 @@ def entries(settings: Settings) -> list[Entry]:
         ValueError: it is no TOML any more.
     """
     path = settings.config_path
+    if settings.is_kept:
+        return [
+            Entry(dotted(key), _plain(value), KEPT)
+            for key, value in _leaves(settings, ())
+            if value is not None or key[0] != "roots"
+        ]
     text = path.read_text(encoding="utf-8")
     source = ConfigSource(path, text, dict(os.environ))
     in_file, in_environment = tomllib.loads(text), EnvSettingsSource(Settings)()

@@ -1,10 +1,12 @@
 """What each part of the station needs of the settings, in the part's own words."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from spotless_core.options import DeviceChoice, InpaintOptions
+from spotlessd.commons import DispatchSettings
 from spotlessd.configuration.settings import Settings
-from spotlessd.dispatch import DispatchSettings
+from spotlessd.devices import posts, share_of_cores
 from spotlessd.folders.roots import Root
 from spotlessd.job import RetryPolicy
 from spotlessd.messages import WorkerSetup
@@ -36,6 +38,22 @@ def worker_setup(settings: Settings) -> WorkerSetup:
     )
 
 
+def worker_setups(settings: Settings) -> tuple[WorkerSetup, ...]:
+    """Return the setup of each worker, one for each device that is there now. GPUs that are named must be used.
+
+    Of GPUs that were only found, none may answer (a torch without CUDA): then `auto` stays what it is, and the crew
+    keeps one worker on the CPU. Several that may use all cores get an equal share of them: else each would start a
+    thread on every core, and they would wait for each other.
+    """
+    setup, gpus = worker_setup(settings), settings.device.gpus
+    if gpus:
+        setup = replace(setup, device=replace(setup.device, device=DeviceChoice.CUDA))
+    places = posts(settings.device.device, gpus)
+    if len(places) > 1 and not setup.device.threads:
+        setup = replace(setup, device=replace(setup.device, threads=share_of_cores(len(places))))
+    return tuple(replace(setup, name=post.name, environment=post.environment) for post in places)
+
+
 def worker_limits(settings: Settings) -> Limits:
     """Return when the worker is replaced or killed."""
     queue = settings.queue
@@ -53,4 +71,5 @@ def dispatch_settings(settings: Settings, roots: Sequence[Root], *, is_eager: bo
         keeps_timestamp=settings.output.keep_timestamp,
         seconds_per_megapixel=settings.queue.seconds_per_megapixel,
         spool_dir=settings.spool_dir,
+        feedback_dir=settings.state_dir if settings.review.feedback else None,
     )

@@ -21,8 +21,12 @@ OTHER_VARIABLES = frozenset({"SPOTLESSD_CONFIG", "SPOTLESSD_CRASH_AT"})
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SUFFIX_PATTERN = r"^\.[A-Za-z0-9]+$"
 ENDING_PATTERN = r"^[_.-][A-Za-z0-9_.-]+$"
+GPU_PATTERN = r"^([0-9]{1,3}|(GPU|MIG)-[0-9A-Za-z/-]+)$"
+HOST_PATTERN = r"^[A-Za-z0-9.:_-]{1,253}$"
 WEB_PATTERN = r"^(https?://.+)?$"
 PATTERN_WORDS = {
+    GPU_PATTERN: "a GPU's number or UUID, as `nvidia-smi -L` lists them",
+    HOST_PATTERN: "a host's name or address, without port",
     WEB_PATTERN: "an address with http:// or https://, or nothing",
     ENDING_PATTERN: "the end of a name without its suffix, with the '_', '-' or '.' that sets it off, as in _ir",
     NAME_PATTERN: "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
@@ -88,7 +92,9 @@ def unknown_environment(model: type[BaseModel], environ: Mapping[str, str]) -> l
     problems = []
     for name in sorted(environ):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | OTHER_VARIABLES:
-            hint = _did_you_mean(name.upper(), known)
+            bare = {each.removeprefix(ENV_PREFIX): each for each in known}
+            near = difflib.get_close_matches(name.upper().removeprefix(ENV_PREFIX), sorted(bare), n=1)
+            hint = f"; did you mean {bare[near[0]]}?" if near else ""
             problems.append(f"environment {name}: unknown variable{hint}")
     return problems
 
@@ -153,6 +159,8 @@ def _expectation(detail: dict[str, Any]) -> str:
     if detail["type"] == "string_pattern_mismatch":
         return f"{_shown(detail['input'])} came; expected: {PATTERN_WORDS[detail['ctx']['pattern']]}."
     expected = str(detail["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    if detail["type"] in {"float_parsing", "int_parsing"}:
+        expected = "a number without quotes and without its unit"
     hint = ""
     if detail["type"] in {"enum", "literal_error"}:
         hint = _did_you_mean(str(detail["input"]), set(QUOTED.findall(expected)))

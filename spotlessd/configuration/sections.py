@@ -6,6 +6,7 @@ tables builds the core's options, and a rule broken there is a problem of the co
 
 from dataclasses import asdict
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -23,7 +24,13 @@ from spotless_core.options import (
     RestoreOptions,
     Sensitivity,
 )
-from spotlessd.configuration.problems import ENDING_PATTERN, SUFFIX_PATTERN, WEB_PATTERN
+from spotlessd.configuration.problems import (
+    ENDING_PATTERN,
+    GPU_PATTERN,
+    HOST_PATTERN,
+    SUFFIX_PATTERN,
+    WEB_PATTERN,
+)
 
 _DETECT, _MASK, _INPAINT, _DEVICE = DetectOptions(), MaskOptions(), InpaintOptions(), DeviceOptions()
 _RESTORE = RestoreOptions()
@@ -56,6 +63,11 @@ def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
+def _number_is_name(value: object) -> object:
+    """`gpus = [0, 1]` names GPUs by number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Number = Annotated[float, BeforeValidator(_refuse_bool)]
 Whole = Annotated[int, BeforeValidator(_refuse_bool)]
 Seconds = Annotated[Number, Field(gt=0, le=7 * 86400)]
@@ -63,6 +75,7 @@ OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
 Glob = Annotated[str, Field(min_length=1)]
 Suffix = Annotated[str, Field(pattern=SUFFIX_PATTERN)]
 Ending = Annotated[str, Field(pattern=ENDING_PATTERN)]
+Gpu = Annotated[str, BeforeValidator(_number_is_name), Field(pattern=GPU_PATTERN)]
 
 
 class Section(BaseModel):
@@ -155,15 +168,24 @@ class InpaintSettings(Section):
 
 
 class DeviceSettings(Section):
-    """Where the networks run."""
+    """Where the networks run. `gpus`: one worker for each; empty = for each NVIDIA GPU there is, else one in all."""
 
     device: DeviceChoice = _DEVICE.device
     allow_fallback: bool = _DEVICE.allow_fallback
     threads: Annotated[Whole, Field(ge=0, le=1024)] = _DEVICE.threads
+    gpus: tuple[Gpu, ...] = ()
 
     def options(self) -> DeviceOptions:
         """Return the core's options."""
-        return DeviceOptions(**self.model_dump())
+        return DeviceOptions(**self.model_dump(exclude={"gpus"}))
+
+    @model_validator(mode="after")
+    def _gpus_can_be_used(self) -> Self:
+        if self.gpus and self.device not in {DeviceChoice.AUTO, DeviceChoice.CUDA}:
+            raise ValueError(f"device.gpus = {list(self.gpus)!r}: the device is {self.device}; auto or cuda expected.")
+        if len(set(self.gpus)) < len(self.gpus):
+            raise ValueError(f"device.gpus = {list(self.gpus)!r}: one is named twice; one worker for each GPU.")
+        return self
 
 
 class QueueSettings(Section):
@@ -189,7 +211,8 @@ class DiskSettings(Section):
 class OutputSettings(Section):
     """How the restored photo is written, and what beside it.
 
-    `keep_timestamp`: result, mask and receipt get the scan's time of change.
+    `keep_timestamp`: result, mask and receipt get the scan's time of change. `replace`: the newest version has the
+    scan's own name.
     """
 
     preview_long_side_px: Annotated[Whole, Field(ge=256, le=20000)] = _RESTORE.preview_long_side_px
@@ -197,12 +220,45 @@ class OutputSettings(Section):
     allow_reencode: bool = _RESTORE.allow_reencode
     allow_transcode: bool = _RESTORE.allow_transcode
     keep_timestamp: bool = False
+    replace: bool = False
 
 
 class HealthSettings(Section):
     """Where monitors ask, on this machine only; 0 = nowhere."""
 
     port: Annotated[Whole, Field(ge=0, le=65535)] = 0
+
+
+class ReviewSettings(Section):
+    """The page where a person looks at results and decides. `hosts`: more names that it may be called by.
+
+    `token_file`: its text is asked of everyone; without one only this machine is served. `cache_mb`: room for its
+    pictures in the state folder. `feedback`: what edits teach is kept there, whether the page is served or not.
+    """
+
+    enabled: bool = False
+    host: Annotated[str, Field(pattern=HOST_PATTERN)] = "127.0.0.1"
+    port: Annotated[Whole, Field(ge=1, le=65535)] = 8639
+    token_file: OptionalPath = None
+    hosts: tuple[Annotated[str, Field(pattern=HOST_PATTERN)], ...] = ()
+    cache_mb: Annotated[Whole, Field(ge=50, le=1_000_000)] = 2000
+    feedback: bool = True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @model_validator(mode="after")
+    def _others_need_a_token(self) -> Self:
+        if not self.is_local and self.token_file is None:
+            raise ValueError(
+                f"review.host = {self.host!r}: other machines can reach it; review.token_file expected, or 127.0.0.1."
+            )
+        return self
 
 
 class NotifySettings(Section):

@@ -52,6 +52,7 @@ from spotlessd.configuration.sections import (
     Number,
     OutputSettings,
     QueueSettings,
+    ReviewSettings,
     WatchSettings,
 )
 from spotlessd.configuration.toml_locate import KeyPath
@@ -61,6 +62,8 @@ from spotlessd.packaged import packaged_file
 CONFIG_NAME = "spotlessd.toml"
 CONFIG_VARIABLE = "SPOTLESSD_CONFIG"
 SYNTAX_PLACE = re.compile(r"\s*\(at line (?P<line>\d+), column \d+\)|\s*\(at end of document\)")
+SHOWN_LINE = 80
+"""Characters of a line that is no TOML."""
 NO_PIXELS = ("max_megapixels", "preview_long_side_px", "mask_format", "allow_reencode", "allow_transcode")
 """Options that change no pixel of a scan that came through without them."""
 SPOOL_NAME = "spool"
@@ -93,14 +96,21 @@ class Settings(BaseSettings):
     disk: DiskSettings = DiskSettings()
     output: OutputSettings = OutputSettings()
     health: HealthSettings = HealthSettings()
+    review: ReviewSettings = ReviewSettings()
     notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
     _config_path: Path = PrivateAttr(default=Path())
+    _is_kept: bool = PrivateAttr(default=False)
 
     @property
     def config_path(self) -> Path:
         """The file these settings were read from, absolute."""
         return self._config_path
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a running daemon kept them, while the file is wrong."""
+        return self._is_kept
 
     @classmethod
     def settings_customise_sources(
@@ -272,6 +282,7 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             "watch": settings.watch.model_copy(update={"spool_dir": optional(settings.watch.spool_dir)}),
             "roots": roots,
             "inpaint": settings.inpaint.model_copy(update={"big_lama_path": optional(settings.inpaint.big_lama_path)}),
+            "review": settings.review.model_copy(update={"token_file": optional(settings.review.token_file)}),
             "log": settings.log.model_copy(update={"file": optional(settings.log.file)}),
         }
     )
@@ -281,7 +292,12 @@ def _syntax_problem(path: Path, text: str, message: str) -> str:
     """Turn tomllib's "… (at line 3, column 7)" into file:line."""
     found = SYNTAX_PLACE.search(message)
     line = int(found["line"]) if found and found["line"] else max(len(text.splitlines()), 1)
-    return f"{path}:{line}: not TOML: {SYNTAX_PLACE.sub('', message)}."
+    lines = text.splitlines()
+    written = lines[line - 1].strip()[:SHOWN_LINE] if 0 < line <= len(lines) else ""
+    return (
+        f"{path}:{line}: not TOML: {SYNTAX_PLACE.sub('', message)}. The line: {written!r}. "
+        "Texts stand in quotes, numbers without quotes and unit."
+    )
 
 
 def _weights_fingerprint() -> str:

@@ -1,6 +1,7 @@
 """One thing that the doctor looked at, and how it runs programs to look."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 EXIT_TIMED_OUT = 124
 """As in timeout(1)."""
 SHOWN_LINES = 3
+RAISED = re.compile(r"(spotless_core|spotlessd)\.errors\.\w+: (?P<sentence>.+)")
+"""The last line of a traceback of our own errors, which are sentences."""
 OWN_VARIABLES = "SPOTLESSD_"
 
 
@@ -56,5 +59,7 @@ def run_command(arguments: list[str], timeout_seconds: float) -> Finished:
 def last_lines(done: Finished) -> str:
     """Return the end of what a child printed: the error, when it failed."""
     lines = [line.strip() for line in done.output.splitlines() if line.strip()]
+    if lines and (raised := RAISED.match(lines[-1])):
+        return raised["sentence"]
     text = " / ".join(lines[-SHOWN_LINES:]) or "no output"
     return text if done.exit_code == 0 else f"exit {done.exit_code}: {text}"

@@ -1,6 +1,6 @@
 """The doctor's look at a station: its folders, disks, marker files, event limits, and who is to be told.
 
-Promise: nothing is changed but a probe file in each output and state folder, written and deleted. A folder is first
+Promise: nothing is changed but a probe file in each folder that is written to, made and deleted. A folder is first
 touched by a child: one on a share that hangs costs a time-out, not the doctor.
 """
 
@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from spotlessd.configuration.profiles import Reading
 from spotlessd.configuration.root_tables import RootSettings
 from spotlessd.configuration.settings import Settings
 from spotlessd.doctor.checking import EXIT_TIMED_OUT, Check, Runner
 from spotlessd.errors import DaemonError
 from spotlessd.folders.file_systems import mount_of
+from spotlessd.folders.own_folders import LEDGER_FIX, ledger_problem, spool_problem
 from spotlessd.folders.roots import check_marker
 from spotlessd.folders.station_roots import overlapping_folders
 
@@ -43,16 +45,34 @@ def check_station(settings: Settings, run: Runner) -> Iterator[Check]:
     for root in settings.roots:
         yield from _input_checks(root, settings, is_hanging=root.input in hanging)
         yield from _output_checks(root, settings, is_hanging=root.output in hanging)
-    yield _writable("state", settings.state_dir)
-    state_mount = mount_of(settings.state_dir)
-    yield Check(
-        "ledger's disk",
-        not state_mount.is_network,
-        f"{state_mount.kind} at {state_mount.point}",
-        "Set state_dir to a folder on a local disk: the ledger's journal does not work over a network.",
-    )
+    yield from _own_folder_checks(settings, hanging)
     yield inotify_check([root.input for root in settings.roots if root.input not in hanging])
     yield from _notify_checks(settings)
+
+
+def _own_folder_checks(settings: Settings, hanging: set[Path]) -> Iterator[Check]:
+    """Look at the folders of the ledger and of the working copies; both are made when they are first needed."""
+    state, spool, reserve = settings.state_dir, settings.spool_dir, settings.disk.reserve_mb
+    yield _writable("state", state)
+    mount = mount_of(state)
+    problem = ledger_problem(state, mount)
+    yield Check("ledger's disk", not problem, problem or f"{mount.kind} at {mount.point}", f"{LEDGER_FIX}.")
+    yield _space("state: disk", _nearest(state), reserve)
+    reading = Reading(settings.watch.mode, settings.watch.spool)
+    inputs = [root.input for root in settings.roots]
+    # What hangs is a share, and asking what is mounted there would hang too.
+    if not any(reading.is_spooled(is_network=folder in hanging or mount_of(folder).is_network) for folder in inputs):
+        return
+    yield _writable("spool", _nearest(spool))
+    yield _space("spool: disk", _nearest(spool), reserve)
+    problem = spool_problem(spool, mount_of(spool))
+    if problem:
+        yield Check("spool's disk", None, problem, "Set watch.spool_dir to a folder on a disk of this machine.")
+
+
+def _nearest(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that is there."""
+    return next((place for place in (folder, *folder.parents) if place.is_dir()), folder)
 
 
 def _input_checks(root: RootSettings, settings: Settings, *, is_hanging: bool) -> Iterator[Check]:
@@ -61,6 +81,7 @@ def _input_checks(root: RootSettings, settings: Settings, *, is_hanging: bool) -
         return
     yield _readable(f"{root.name}: input", root.input)
     yield _marker(f"{root.name}: marker in {root.input.name}", root.input, settings.station_id)
+    yield from _unreadable_scans(f"{root.name}: scans", root.input)
     yield _file_system(f"{root.name}: file system", root.input, settings.watch.mode)
 
 
@@ -72,6 +93,11 @@ def _output_checks(root: RootSettings, settings: Settings, *, is_hanging: bool) 
     yield _space(f"{root.name}: disk", root.output, settings.disk.reserve_mb)
     yield scratch_check(f"{root.name}: scratch", root.output, settings)
     yield _marker(f"{root.name}: marker in {root.output.name}", root.output, settings.station_id)
+    mount = mount_of(root.output)
+    if mount.is_network:
+        # None: nobody on this side can prove it.
+        detail = f"{mount.kind} at {mount.point}; whether a result outlives a power cut there is up to its server"
+        yield Check(f"{root.name}: output's disk", None, detail, "Keep the scans until the results are backed up.")
 
 
 def scratch_check(name: str, output: Path, settings: Settings) -> Check:
@@ -158,6 +184,19 @@ def _readable(name: str, folder: Path) -> Check:
     except OSError as error:
         return Check(name, False, f"{folder}: {error.strerror}", fix)
     return Check(name, True, f"{folder}: {count} entries")
+
+
+def _unreadable_scans(name: str, folder: Path) -> Iterator[Check]:
+    """Look for files that this user may list but not read, as after a scanner program that runs as another user."""
+    try:
+        with os.scandir(folder) as entries:
+            closed = [entry.name for entry in entries if entry.is_file() and not os.access(entry.path, os.R_OK)]
+    except OSError:
+        return  # told by the check before this one
+    if closed:
+        first = sorted(closed)[0]
+        fix = "Put this user and the scanner program's user into one group, and: chmod g+r"
+        yield Check(name, False, f"{len(closed)} files cannot be read, {first} for one", fix)
 
 
 def _writable(name: str, folder: Path) -> Check:

@@ -39,6 +39,8 @@ NETWORK_KINDS = frozenset(
         "osxfuse",
     }
 )
+HOST_KINDS = ("9p", "virtiofs", "drvfs", "vboxsf", "vmhgfs", "prl_fs", "fuse.vmhgfs")
+"""Of these the ones by which a virtual machine sees its host's disk: beside the machine, not across a network."""
 REMOTE_FUSE = (
     "fuse.sshfs",
     "fuse.rclone",
@@ -69,6 +71,11 @@ class Mount:
     def is_network(self) -> bool:
         """Whether other machines write to it, so that local events tell only half."""
         return self.kind in NETWORK_KINDS or self.kind.startswith(REMOTE_FUSE)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another machine keeps it, across a network."""
+        return self.is_network and not self.kind.startswith(HOST_KINDS)
 
 
 def mount_of(folder: Path, mounts: list[Mount] | None = None) -> Mount:

@@ -4,7 +4,7 @@ Comes in: `Root`s, made by station_roots.py. Goes out: from each scan the `Candi
 allowed kinds and the companions of such files.
 Promises: nothing in an input folder is ever written by this module but its marker, and that only on `write_marker`;
 a folder that is away is an error and never looks empty; no link is followed. The marker `.spotlessd-root` in both
-folders holds the station's id: an unmounted share has none (the method is Syncthing's .stfolder).
+folders holds the station's id: an unmounted share has none (Syncthing's .stfolder), or mounted_places.py tells it.
 """
 
 import os
@@ -21,6 +21,7 @@ from spotlessd.configuration.folder_overlap import lies_in_on_disk
 from spotlessd.configuration.profiles import Profile, Reading
 from spotlessd.errors import RootUnavailableError, StationBusyError
 from spotlessd.folders.file_systems import mount_of
+from spotlessd.folders.mounted_places import MountedPlaces
 
 MARKER_NAME = ".spotlessd-root"
 ALWAYS_IGNORED = (
@@ -91,7 +92,7 @@ class Root:
 
     `unread`: what the last scan could not look at; nothing there counts as gone. `left_out`: what lies there and is not
     taken, with the reason. `is_away`: as `ensure_available` found last. `reading` None: `is_network` and `is_polled`
-    are as given; else they follow what is mounted.
+    are as given; else they follow what is mounted. `places`: where its folders lay when they were last there.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Root:
     unread: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
     is_away: bool = False
+    places: MountedPlaces = field(default_factory=MountedPlaces)
     _devices: dict[Path, int] = field(default_factory=dict)
 
     @property
@@ -138,14 +140,17 @@ class Root:
         for folder in (self.input, self.output):
             try:
                 check_marker(folder, self.station_id)
+                if folder == self.input:
+                    _look_into(folder)
                 devices[folder] = _device_of(folder)
             except RootUnavailableError as error:
                 problems.append(str(error))
         if problems:
-            raise RootUnavailableError(" ".join(problems))
+            raise RootUnavailableError("\n".join(problems))
         known = self._devices
         if devices == known:
             return
+        self.places.check(devices)
         if lies_in_on_disk(self.output, self.input) or lies_in_on_disk(self.input, self.output):
             raise RootUnavailableError(
                 f"{self.output} and {self.input} reach each other through what is mounted now; "
@@ -175,7 +180,7 @@ class Root:
                     entries = list(listing)
             except OSError as error:
                 if not folder:
-                    raise RootUnavailableError(f"{self.input}: cannot be read: {error.strerror}.") from error
+                    raise _unreadable(self.input, error) from error
                 if not isinstance(error, FileNotFoundError):
                     unread.append(folder)
                     self._leave_out(folder, f"cannot be read: {error.strerror}", told)
@@ -289,7 +294,7 @@ def read_marker(folder: Path) -> str | None:
             return None
         raise RootUnavailableError(f"{folder}: no such folder. Is the share mounted?") from error
     except OSError as error:
-        raise RootUnavailableError(f"{folder}: cannot be read: {error.strerror}.{_macos_hint(error)}") from error
+        raise _unreadable(folder, error) from error
 
 
 def write_marker(folder: Path, station_id: str) -> None:
@@ -317,17 +322,27 @@ def refuse_foreign_marker(folder: Path, station_id: str) -> None:
     if found is not None and found != station_id:
         raise StationBusyError(
             f"{folder}: it belongs to station {found!r}; this is station {station_id!r}. "
-            f"Two stations must not serve one folder; if the other is gone, delete {folder / MARKER_NAME}."
+            "Two stations must not serve one folder. If station_id was changed, set it back; if the other station is "
+            f"gone, type: echo {station_id} > '{folder / MARKER_NAME}'"
         )
+
+
+def _look_into(folder: Path) -> None:
+    """Raise if one may not list `folder`: its marker may be readable all the same."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
 
 
 def _device_of(folder: Path) -> int:
     try:
         return folder.stat().st_dev
     except OSError as error:
-        raise RootUnavailableError(f"{folder}: cannot be read: {error.strerror}.") from error
+        raise _unreadable(folder, error) from error
 
 
-def _macos_hint(error: OSError) -> str:
-    is_refused = isinstance(error, PermissionError) and os.uname().sysname == "Darwin"
-    return " Give Python Full Disk Access in System Settings, Privacy & Security." if is_refused else ""
+def _unreadable(folder: Path, error: OSError) -> RootUnavailableError:
+    is_macos = isinstance(error, PermissionError) and os.uname().sysname == "Darwin"
+    hint = " Give Python Full Disk Access in System Settings, Privacy & Security." if is_macos else ""
+    return RootUnavailableError(f"{folder}: cannot be read: {error.strerror}.{hint}")

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from spotless_core.errors import MissingInputError
 from spotlessd.errors import PublishError, SpoolError
+from spotlessd.folders.disk_space import room_text
 from spotlessd.messages import WorkOrder
 from spotlessd.publishing.durable import cannot_write, remove_part
 
@@ -82,8 +83,9 @@ def make_room(folder: Path, size: int, reserve_bytes: int, free_bytes: Callable[
     wanted = size + reserve_bytes
     if free < wanted:
         raise PublishError(
-            f"disk: {free / 1e6:.0f} MB free at {folder}, {wanted / 1e6:.0f} MB wanted for the copy of a scan. "
-            f"Free some space, or set watch.spool_dir."
+            f"{room_text(free, folder, wanted)} for the copy of a scan "
+            f"({reserve_bytes / 1e6:.0f} of them are disk.reserve_mb). "
+            f"Free some space, or set watch.spool_dir; then it goes on by itself."
         )
 
 

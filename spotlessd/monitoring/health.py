@@ -51,7 +51,10 @@ class HealthPages:
     def readyz(self) -> Page:
         """Whether a scan that comes in now is restored."""
         status = self._status()
-        reasons = list(status.degraded)
+        workers = () if status.snapshot is None else status.snapshot.workers
+        # While another worker restores scans, one that cannot is a trouble, but no reason to send nothing here.
+        borne = {worker.trouble for worker in workers} if any(worker.is_up for worker in workers) else set()
+        reasons = [reason for reason in status.degraded if reason not in borne]
         if status.paused:
             reasons.append(f"paused: {status.paused}")
         if self._vitals().loop_age > SILENT_SECONDS:

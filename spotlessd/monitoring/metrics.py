@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from spotlessd import __version__
 from spotlessd.monitoring.notices import Vitals
-from spotlessd.monitoring.status import StationStatus
+from spotlessd.monitoring.status import UP_STATES, Snapshot, StationStatus
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -108,13 +108,27 @@ class _Figures(Collector):
                 )
             yield CounterMetricFamily("spotlessd_event_overflows", "Lost event queues", value=snapshot.overflows)
             yield CounterMetricFamily("spotlessd_worker_restarts", "New workers", value=snapshot.worker_restarts)
-            yield _gauge("worker_up", "1 while a worker is loaded", snapshot.worker in {"idle", "busy"})
+            yield _gauge("worker_up", "1 while a worker is loaded", snapshot.worker in UP_STATES)
+            yield from _workers(snapshot)
             yield _gauge("config_ok", "0 while the config file is wrong and an older one holds", snapshot.config_ok)
             memory = GaugeMetricFamily("spotlessd_memory_bytes", "Resident memory", labels=["process"])
             memory.add_metric(["parent"], snapshot.memory_mb * 1e6)
             memory.add_metric(["worker"], snapshot.worker_memory_mb * 1e6)
             yield memory
         yield InfoMetricFamily("spotlessd", "What runs", value=info)
+
+
+def _workers(snapshot: Snapshot) -> Iterator[Metric]:
+    """Each worker by itself."""
+    ready = GaugeMetricFamily("spotlessd_worker_ready", "1 while this worker is loaded", labels=["worker"])
+    job = GaugeMetricFamily("spotlessd_worker_job", "Number of the job in hand, 0 without one", labels=["worker"])
+    device = GaugeMetricFamily("spotlessd_worker_device", "What it runs on", labels=["worker", "device"])
+    for worker in snapshot.workers:
+        ready.add_metric([worker.name], float(worker.is_up))
+        job.add_metric([worker.name], float(worker.job.id if worker.job is not None else 0))
+        if worker.device:
+            device.add_metric([worker.name, worker.device], 1.0)
+    yield from (ready, job, device)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -66,7 +66,7 @@ class NoticeBook:
         self._seen = figures.last_news() if told is None else int(told)
         if told is None:
             board.note(TOLD_KEY, str(self._seen))
-        self._kinds: frozenset[NoticeKind] = frozenset()
+        self._troubles: dict[str, NoticeKind] = {}
         self.had_work = False
         self.totals = Totals()
 
@@ -95,10 +95,17 @@ class NoticeBook:
         return Notice(NoticeKind.QUEUE_EMPTY, text, now)
 
     def look_at_troubles(self, troubles: Mapping[str, NoticeKind], now: float) -> list[Notice]:
-        """Return a notice for each kind of trouble that was not there at the last look. `troubles`: sentence → kind."""
-        notices = {kind: Notice(kind, text, now) for text, kind in troubles.items() if kind not in self._kinds}
-        self._kinds = frozenset(troubles.values())
-        return list(notices.values())
+        """Return a notice for each kind of which there is one trouble more than at the last look: a second worker that
+        cannot start is news, a disk that is a little fuller is not. `troubles`: sentence → kind.
+        """
+        before, self._troubles = self._troubles, dict(troubles)
+        notices = []
+        for kind in dict.fromkeys(troubles.values()):
+            texts = [text for text, each in troubles.items() if each is kind]
+            known = [text for text, each in before.items() if each is kind]
+            if len(texts) > len(known):
+                notices.append(Notice(kind, next(text for text in texts if text not in known), now))
+        return notices
 
 
 def _notice(news: News) -> Notice:

@@ -6,6 +6,7 @@ monitors read the ledger themselves. Nothing in here waits for anybody.
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,21 @@ from loguru import logger
 from spotlessd import __version__
 from spotlessd.configuration.sections import NoticeKind
 from spotlessd.configuration.settings import Settings
-from spotlessd.job import Job, JobState
+from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.notices import NoticeBook, Vitals
 from spotlessd.monitoring.notify import Messenger, Notice, make_messenger
-from spotlessd.monitoring.status import SNAPSHOT_KEY, JobInHand, Snapshot
+from spotlessd.monitoring.status import SNAPSHOT_KEY, Snapshot, WorkerFacts
 from spotlessd.monitoring.systemd_notify import SystemdNotifier
 from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.figures import LedgerFigures
-from spotlessd.supervisor import Supervisor, WorkerState
 
 if TYPE_CHECKING:
     from spotlessd.monitoring.health import HealthServer
 
 SNAPSHOT_SECONDS = 10.0
 """The snapshot is written this often even when nothing changed, as a sign of life."""
+BUSIEST_FIRST = ("busy", "idle", "starting", "down")
 PROGRESS_SECONDS = 2.0
 """Progress alone is written this often; every write is synced to disk."""
 
@@ -50,7 +51,6 @@ class Round:
     """
 
     now: float
-    job: Job | None
     paused: str
     troubles: tuple[Trouble, ...]
     last_look: float
@@ -98,18 +98,18 @@ class Reporter:
             self._tell([Notice(NoticeKind.DISK_FULL, f"the ledger: {ledger_trouble}", time.time())])
         self._ledger_trouble = ledger_trouble
 
-    def tick(self, supervisor: Supervisor, this: Round) -> None:
+    def tick(self, workers: Sequence[WorkerFacts], this: Round) -> None:
         """Tell what happened, and write a snapshot if it is news or if it is time.
 
         Raises:
             LedgerError: the ledger could not be written.
         """
-        self._tell_news(this)
+        self._tell_news(this, has_job=any(worker.job is not None for worker in workers))
         troubles = (*this.troubles, *self._server_trouble)
-        snapshot = take_snapshot(supervisor, this, tuple(trouble.text for trouble in troubles), self._started)
+        snapshot = take_snapshot(workers, this, tuple(trouble.text for trouble in troubles), self._started)
         last, age = self._last, this.now - self._last_at
         is_news = last is None or _gist(last) != _gist(snapshot)
-        is_progress = last is not None and last.job != snapshot.job and age >= PROGRESS_SECONDS
+        is_progress = last is not None and last.jobs != snapshot.jobs and age >= PROGRESS_SECONDS
         if not (is_news or is_progress or age >= SNAPSHOT_SECONDS):
             return
         self._board.note(SNAPSHOT_KEY, snapshot.to_json())
@@ -149,7 +149,7 @@ class Reporter:
     def _vitals(self) -> Vitals:
         return Vitals(time.monotonic() - self._turned, self._book.totals.copy())
 
-    def _tell_news(self, this: Round) -> None:
+    def _tell_news(self, this: Round, *, has_job: bool) -> None:
         now = time.time()
         self._tell(self._book.look())
         self._tell(
@@ -157,7 +157,7 @@ class Reporter:
                 {trouble.text: trouble.kind for trouble in this.troubles if trouble.kind is not None}, now
             )
         )
-        if this.is_quiet and this.job is None and self._book.had_work and not self._figures.has_work():
+        if this.is_quiet and not has_job and self._book.had_work and not self._figures.has_work():
             self._tell([self._book.work_is_done(self._ledger.counts(), now)])
 
     def _tell(self, notices: list[Notice]) -> None:
@@ -166,38 +166,36 @@ class Reporter:
                 self._messenger.tell(notice)
 
 
-def take_snapshot(supervisor: Supervisor, this: Round, degraded: tuple[str, ...], started: float) -> Snapshot:
-    """Return the daemon as it is now."""
-    ready, beat, job = supervisor.ready, supervisor.heartbeat, this.job
-    in_hand = None
-    if job is not None:
-        step = "publish" if supervisor.state is not WorkerState.BUSY else (beat.step if beat else "start")
-        fraction = beat.fraction if beat else 0.0
-        in_hand = JobInHand(job.id, job.identity.rel, job.attempt, step, fraction, job.started)
+def take_snapshot(workers: Sequence[WorkerFacts], this: Round, degraded: tuple[str, ...], started: float) -> Snapshot:
+    """Return the daemon as it is now. `workers`: at least one."""
+    ready = [worker for worker in workers if worker.device]
     written = time.time()
     return Snapshot(
         version=__version__,
         pid=os.getpid(),
         started=started,
         written=written,
-        worker=str(supervisor.state),
-        worker_pid=supervisor.pid,
-        device=ready.device if ready else "",
-        precision=ready.precision if ready else "",
-        models=tuple(model.name for model in ready.models) if ready else (),
+        worker=min((worker.state for worker in workers), key=BUSIEST_FIRST.index),
+        worker_pid=next((worker.pid for worker in workers if worker.pid is not None), None),
+        device=", ".join(dict.fromkeys(worker.device for worker in ready)),
+        precision=", ".join(dict.fromkeys(worker.precision for worker in ready)),
+        models=ready[0].models if ready else (),
         memory_mb=round(psutil.Process().memory_info().rss / 1e6, 1),
-        worker_memory_mb=round(supervisor.memory_mb, 1),
-        worker_restarts=max(supervisor.restarts, 0),
-        job=in_hand,
+        worker_memory_mb=round(sum(worker.memory_mb for worker in workers), 1),
+        worker_restarts=sum(worker.restarts for worker in workers),
+        job=next((worker.job for worker in workers if worker.job is not None), None),
         paused=this.paused,
         degraded=degraded,
         last_look=round(written - (this.now - this.last_look), 1) if this.last_look else 0.0,
         overflows=this.overflows,
         config_ok=this.config_ok,
+        workers=tuple(workers),
     )
 
 
 def _gist(snapshot: Snapshot) -> tuple[object, ...]:
     """Return what makes a snapshot news: everything but clocks, memory and progress."""
-    job = None if snapshot.job is None else (snapshot.job.id, snapshot.job.attempt)
-    return snapshot.worker, snapshot.worker_pid, snapshot.device, snapshot.paused, snapshot.degraded, job
+    workers = tuple(
+        (worker.state, worker.pid, worker.device, worker.waits, worker.trouble) for worker in snapshot.workers
+    )
+    return workers, snapshot.paused, snapshot.degraded, tuple((job.id, job.attempt) for job in snapshot.jobs)

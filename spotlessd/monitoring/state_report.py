@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from spotlessd.configuration.keeper import ConfigKeeper
-from spotlessd.dispatch import Dispatcher
+from spotlessd.crew import Crew
 from spotlessd.folders.roots import Root
+from spotlessd.monitoring.status import WorkerFacts
 from spotlessd.reconcile import Reconciler
-from spotlessd.supervisor import Supervisor
 
 STATE_NAME = "state.json"
 
@@ -23,13 +23,13 @@ STATE_NAME = "state.json"
 def describe_state(
     roots: Sequence[Root],
     reconciler: Reconciler,
-    dispatcher: Dispatcher,
-    supervisor: Supervisor,
+    crew: Crew,
     config: ConfigKeeper,
     now: float,
 ) -> dict[str, Any]:
     """Return it as JSON values; seconds count from `now`, monotonic seconds."""
-    job = dispatcher.job
+    jobs = [{"id": job.id, "file": job.identity.rel, "attempt": job.attempt} for job in crew.jobs]
+    workers = [_worker_values(worker) for worker in crew.workers()]
     return {
         "config": {
             "file": str(config.settings.config_path),
@@ -42,15 +42,10 @@ def describe_state(
             {"root": file.root, "file": file.rel, "reason": file.reason, "seconds": now - file.since}
             for file in reconciler.waiting
         ],
-        "job": None if job is None else {"id": job.id, "file": job.identity.rel, "attempt": job.attempt},
-        "paused": dispatcher.pause_reason,
-        "worker": {
-            "state": str(supervisor.state),
-            "pid": supervisor.pid,
-            "memory_mb": supervisor.memory_mb,
-            "restarts": max(supervisor.restarts, 0),
-            "start_trouble": "" if dispatcher.start_trouble is None else dispatcher.start_trouble.reason,
-        },
+        "job": jobs[0] if jobs else None,
+        "paused": crew.pause_reason,
+        "worker": workers[0],
+        "workers": workers,
         "threads": sorted(thread.name for thread in threading.enumerate()),
     }
 
@@ -64,6 +59,20 @@ def write_state(state: dict[str, Any], folder: Path) -> Path:
     path = folder / STATE_NAME
     path.write_text(json.dumps(state, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def _worker_values(worker: WorkerFacts) -> dict[str, Any]:
+    return {
+        "name": worker.name,
+        "state": worker.state,
+        "pid": worker.pid,
+        "device": worker.device,
+        "memory_mb": worker.memory_mb,
+        "restarts": worker.restarts,
+        "job": None if worker.job is None else {"id": worker.job.id, "file": worker.job.file},
+        "waits": worker.waits,
+        "start_trouble": worker.trouble,
+    }
 
 
 def _root_values(root: Root, reconciler: Reconciler, now: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from spotlessd.folders.disk_space import FreeBytes, free_bytes, state_trouble, told_anew
 from spotlessd.job import Job, JobState
 from spotlessd.ledger import Ledger
 from spotlessd.sqlite.board import Board, WaitingFile
@@ -27,6 +28,8 @@ SILENT_SECONDS = 60.0
 """A running daemon whose snapshot is older than this is stuck."""
 QUEUE_SHOWN = 5
 """So many of the queued jobs are told one by one."""
+UP_STATES = frozenset({"idle", "busy"})
+"""Of a worker: it is loaded."""
 NO_QUEUE = QueueFigures(0, 0)
 EXIT_OK = 0
 EXIT_QUARANTINED = 1
@@ -49,8 +52,44 @@ class JobInHand:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """One of the station's workers. `device`, `precision`, `models`: what really runs, empty until it is loaded.
+
+    `waits`: why an idle one does not start the next job, `trouble`: why it cannot start; "" if nothing is wrong.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    device: str
+    precision: str
+    models: tuple[str, ...]
+    memory_mb: float
+    restarts: int
+    job: JobInHand | None
+    waits: str = ""
+    trouble: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it is loaded."""
+        return self.state in UP_STATES
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "WorkerFacts":
+        """Return it from its JSON values; what another version wrote beside is left out."""
+        names = {each.name for each in fields(cls)}
+        job = values["job"]
+        changed = {"models": tuple(values["models"]), "job": None if job is None else JobInHand(**job)}
+        return cls(**{name: value for name, value in (values | changed).items() if name in names})
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The daemon at one moment. Times are seconds since the epoch, memory is resident MB.
+
+    With several workers `worker` to `worker_restarts` and `job` are those of all together: the busiest state, the sums,
+    the first of the jobs and processes; `workers` has each by itself.
 
     `paused`: why no job is started, "" if they are. `degraded`: what is wrong, a sentence each. `last_look`: when all
     folders were last looked at, 0 if not yet. `overflows`: how often the kernel lost events.
@@ -74,6 +113,13 @@ class Snapshot:
     last_look: float = 0.0
     overflows: int = 0
     config_ok: bool = True
+    workers: tuple[WorkerFacts, ...] = ()
+
+    @property
+    def jobs(self) -> tuple[JobInHand, ...]:
+        """The jobs of all workers."""
+        found = tuple(worker.job for worker in self.workers if worker.job is not None)
+        return found or (() if self.job is None else (self.job,))
 
     def to_json(self) -> str:
         """Return it as the notice board keeps it."""
@@ -86,7 +132,9 @@ class Snapshot:
         values = {name: value for name, value in json.loads(text).items() if name in names}
         job = values.pop("job")
         models, degraded = tuple(values.pop("models")), tuple(values.pop("degraded"))
-        return cls(**values, job=None if job is None else JobInHand(**job), models=models, degraded=degraded)
+        workers = tuple(WorkerFacts.from_values(each) for each in values.pop("workers", ()))
+        in_hand = None if job is None else JobInHand(**job)
+        return cls(**values, job=in_hand, models=models, degraded=degraded, workers=workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +200,14 @@ class StationStatus:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Return how long the queue and the job in hand should take; None where nothing tells or nothing runs."""
+        """Return how long the queue and the jobs in hand should take; None where nothing tells or nothing runs."""
         if self.rate is None or not self.is_running or self.paused:
             return None
         seconds = self.rate.seconds_for(self.queue.size)
-        job = None if self.snapshot is None else self.snapshot.job
-        if job is not None:
-            seconds += max(self.rate.seconds_per_job - (self.at - job.since), 0.0)
+        if self.snapshot is not None:
+            left = (self.rate.seconds_per_job - (self.at - job.since) for job in self.snapshot.jobs)
+            seconds += sum(max(each, 0.0) for each in left)
+            seconds /= max(sum(worker.is_up for worker in self.snapshot.workers), 1)
         waits = (queued.not_before - self.at + self.rate.seconds_per_job for queued in self.queue.first)
         return max(seconds, *waits, 0.0)
 
@@ -182,8 +231,8 @@ class StationStatus:
         }
 
 
-def read_status(state_dir: Path, now: float) -> StationStatus:
-    """Read a station's status; `now`: seconds since the epoch.
+def read_status(state_dir: Path, now: float, free: FreeBytes = free_bytes) -> StationStatus:
+    """Read a station's status; `now`: seconds since the epoch. Room on disks is told as it is now, not as it was.
 
     Raises:
         LedgerError: the ledger is there and cannot be read.
@@ -202,6 +251,10 @@ def read_status(state_dir: Path, now: float) -> StationStatus:
         if snapshot is not None and is_running and now - snapshot.written > SILENT_SECONDS:
             degraded += (f"the daemon's main loop has not reported for {now - snapshot.written:.0f} s.",)
         paused = "" if snapshot is None or not is_running else snapshot.paused
+        if snapshot is not None and now - snapshot.written <= SILENT_SECONDS:  # else it may hang on that very disk
+            paused, degraded = told_anew(paused, free), tuple(told_anew(reason, free) for reason in degraded)
+        trouble = state_trouble(state_dir, free)
+        degraded += (trouble,) if trouble else ()
         if pause is not None:
             paused = paused or BY_A_PERSON
         return StationStatus(

@@ -73,11 +73,11 @@ def sync_file(descriptor: int) -> None:
 
 
 def remove_part(part: Path) -> None:
-    """Remove a part file; one that cannot be removed now is removed at the next start."""
+    """Remove a part file; one that cannot be removed now, its folder being away, is removed at the next start."""
     try:
         part.unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("{}: a part file cannot be removed ({})", part, error.strerror)
+        logger.debug("{}: a part file cannot be removed ({})", part, error.strerror)
 
 
 def cannot_write(path: Path, error: OSError) -> PublishError:

@@ -120,7 +120,12 @@ def _index(value: object, defects: int) -> int:
 
 
 def _number(value: object, name: str, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    # isfinite() of a whole number beyond all floats raises; the range is enough for those.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (isinstance(value, float) and not isfinite(value))
+    ):
         raise EditsError(f"{name} is {value!r}; a number expected.")
     if not least <= value <= most:
         raise EditsError(f"{name} is {value}; between {least:g} and {most:g} expected.")

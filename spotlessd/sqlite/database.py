@@ -66,6 +66,38 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX job_by_age ON job (state, created);
     CREATE INDEX job_ended ON job (finished) WHERE attempt > 0 AND state IN ('done', 'held');
     """,
+    # One row for each scan, for the review page: its newest job, kept by the two triggers. No sidecars.
+    """
+    ALTER TABLE job ADD COLUMN defects INTEGER;
+    ALTER TABLE job ADD COLUMN coverage REAL;
+    CREATE TABLE frame (
+        root TEXT NOT NULL, rel TEXT NOT NULL, job INTEGER NOT NULL REFERENCES job (id), state TEXT NOT NULL,
+        versions INTEGER NOT NULL, arrived REAL NOT NULL, day TEXT NOT NULL, PRIMARY KEY (root, rel)
+    ) WITHOUT ROWID;
+    INSERT INTO frame
+        SELECT job.root, job.rel, job.id, job.state, newest.versions, newest.arrived,
+            date(newest.arrived, 'unixepoch', 'localtime')
+        FROM (SELECT MAX(id) AS id, COUNT(*) AS versions, MIN(created) AS arrived FROM job
+            WHERE recipe != 'companion' GROUP BY root, rel) AS newest JOIN job ON job.id = newest.id;
+    CREATE INDEX frame_in_order ON frame (arrived, root, rel);
+    CREATE INDEX frame_by_state ON frame (state, arrived, root);
+    CREATE INDEX frame_by_day ON frame (day, root, state);
+    CREATE TRIGGER frame_arrives AFTER INSERT ON job WHEN NEW.recipe != 'companion' BEGIN
+        INSERT INTO frame
+            SELECT NEW.root, NEW.rel, NEW.id, NEW.state, 0, NEW.created, date(NEW.created, 'unixepoch', 'localtime')
+            WHERE NOT EXISTS (SELECT 1 FROM frame WHERE root = NEW.root AND rel = NEW.rel);
+        UPDATE frame SET job = NEW.id, state = NEW.state, versions = versions + 1
+            WHERE root = NEW.root AND rel = NEW.rel;
+    END;
+    CREATE TRIGGER frame_moves AFTER UPDATE OF state ON job WHEN NEW.state != OLD.state BEGIN
+        UPDATE frame SET state = NEW.state, job = NEW.id WHERE root = NEW.root AND rel = NEW.rel
+            AND (job = NEW.id OR (NEW.state = 'queued' AND OLD.state IN ('gone', 'superseded')));
+    END;
+    """,
+    # What was edited, and who decided: JSON, see sqlite/rows.py.
+    """
+    ALTER TABLE job ADD COLUMN override_edit TEXT NOT NULL DEFAULT '';
+    """,
 )
 """Each entry lifts `user_version` by one; entries are never edited after a release, only added."""
 
@@ -75,6 +107,7 @@ class Database:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, is_new: bool) -> None:
         self._connection = connection
+        self._is_batch = False
         self.path = path
         self.is_new = is_new
 
@@ -134,15 +167,36 @@ class Database:
             # Another process may have migrated between the look and the lock.
             version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in script.split(";"):
-                    if statement.strip():
-                        self._connection.execute(statement)
+                for statement in _statements(script):
+                    self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {number}")
             crash_point("ledger.before_schema")
 
     @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make the transactions inside one: on disk together when the block ends, or none of them.
+
+        One wait for the disk instead of hundreds. What raises inside one of them undoes that one alone.
+        """
+        with self.transaction():
+            self._is_batch = True
+            try:
+                yield
+            finally:
+                self._is_batch = False
+            crash_point("batch.before_commit")
+        crash_point("batch.after_commit")
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection inside BEGIN IMMEDIATE; on disk when the block ends, undone if anything raises."""
+        """Give the connection inside BEGIN IMMEDIATE; on disk when the block ends, undone if anything raises.
+
+        Inside a `batch` it is only one part of it.
+        """
+        if self._is_batch:
+            with self._part_of_batch():
+                yield self._connection
+            return
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -152,6 +206,21 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.path}: {error}.") from error
+
+    @contextmanager
+    def _part_of_batch(self) -> Iterator[None]:
+        try:
+            self._connection.execute("SAVEPOINT part")
+            try:
+                yield
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk has undone all of it by itself
+                    self._connection.execute("ROLLBACK TO part")
+                    self._connection.execute("RELEASE part")
+                raise
+            self._connection.execute("RELEASE part")
         except sqlite3.Error as error:
             raise LedgerError(f"{self.path}: {error}.") from error
 
@@ -176,6 +245,16 @@ class Database:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; the semicolons inside a trigger do not end it."""
+    statement = ""
+    for piece in script.split(";")[:-1]:
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _is_sound(path: Path) -> bool:

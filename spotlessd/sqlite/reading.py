@@ -1,5 +1,8 @@
 """What can be asked of the ledger: one job, many, how many, which is next. Nothing here writes."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from spotlessd.job import COMPANION_RECIPE, Identity, Job, JobState
 from spotlessd.sqlite.database import Database
 from spotlessd.sqlite.rows import job_of, key_of
@@ -29,11 +32,15 @@ class LedgerReader:
         )
 
     def next_due(self, now: float, roots: frozenset[str]) -> Job | None:
-        """Return the job to start next among `roots`: highest priority, then oldest scan. None if none is due."""
+        """Return the job to start next among `roots`: highest priority, then oldest scan. None if none is due.
+
+        Of one name only one job runs at a time, so that its results are numbered in the order of its jobs.
+        """
         marks = ", ".join("?" * len(roots))
         rows = self._database.read(
             "SELECT * FROM job INDEXED BY job_in_order WHERE state = 'queued' AND (not_before <= ? OR not_before > ?)"  # noqa: S608 - only question marks are put in
-            f" AND root IN ({marks}) ORDER BY priority DESC, mtime_ns, id LIMIT 1",
+            f" AND root IN ({marks}) AND NOT EXISTS (SELECT 1 FROM job AS other WHERE other.state = 'running'"
+            " AND other.root = job.root AND other.rel = job.rel) ORDER BY priority DESC, mtime_ns, id LIMIT 1",
             now,
             now + CLOCK_STEP_SECONDS,
             *sorted(roots),
@@ -58,6 +65,24 @@ class LedgerReader:
         """Return the jobs made for one name, the newest first."""
         rows = self._database.read("SELECT * FROM job WHERE root = ? AND rel = ? ORDER BY id DESC", root, rel)
         return [job_of(row) for row in rows]
+
+    def jobs_with_mask(self, root: str, names: Sequence[str]) -> list[Job]:
+        """Return the jobs of a root whose mask has one of `names`, below the output folder; the newest first."""
+        marks = ", ".join("?" * len(names))
+        rows = self._database.read(
+            f"SELECT * FROM job WHERE root = ? AND json_extract(outputs, '$.mask') IN ({marks}) ORDER BY id DESC",  # noqa: S608 - only question marks are put in
+            root,
+            *names,
+        )
+        return [job_of(row) for row in rows]
+
+    def masks_needed(self) -> list[Path]:
+        """Return the given masks of jobs that may still start: all but those that ended done or held."""
+        rows = self._database.read(
+            "SELECT DISTINCT override_mask AS mask FROM job WHERE override_mask IS NOT NULL"
+            " AND state NOT IN ('done', 'held')"
+        )
+        return [Path(row["mask"]) for row in rows]
 
     def jobs(self, state: JobState | None = None, limit: int = -1) -> list[Job]:
         """Return jobs, oldest first; all states without `state`, all rows with `limit` -1."""
@@ -98,3 +123,19 @@ class LedgerReader:
         """Return a job's changes of state, oldest first: (seconds since the epoch, state, note)."""
         rows = self._database.read("SELECT at, state, note FROM history WHERE job = ? ORDER BY id", job_id)
         return [(float(row["at"]), str(row["state"]), str(row["note"])) for row in rows]
+
+    def newest_event(self) -> int:
+        """Return the number of the newest change of state, 0 if there is none."""
+        return int(self._database.read("SELECT COALESCE(MAX(id), 0) AS newest FROM history")[0]["newest"])
+
+    def ended_since(self, event: int) -> list[tuple[int, Job]]:
+        """Return (number of the change of state, job) of what was done after `event`, oldest first, some at a time.
+
+        What was only found by its receipt is not among them.
+        """
+        rows = self._database.read(
+            "SELECT history.id AS event, job.* FROM history JOIN job ON job.id = history.job"
+            " WHERE history.id > ? AND history.state = 'done' AND history.note = '' ORDER BY history.id LIMIT 50",
+            event,
+        )
+        return [(int(row["event"]), job_of(row)) for row in rows]

@@ -136,7 +136,7 @@ class FaultStation(Station):
                 sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
                 os.environ[crash_points.VARIABLE] = crash_at
                 prepare()
-                code = run_service(self.config)
+                code = self.serve()
             except BaseException:  # noqa: BLE001 - a forked test must not go on as a second pytest
                 traceback.print_exc()
             finally:
@@ -154,7 +154,7 @@ class FaultStation(Station):
 
     def check_no_partial(self, *, has_placeholders: bool = False) -> None:
         """Check I3 and I4 at any moment, whatever the daemon is in the middle of."""
-        wanted = expected_results(self.scans, self._before)
+        wanted = self.expected(self._before)
         for name, content in self.results().items():
             if PART_NAME.match(Path(name).name) or (has_placeholders and not content):
                 continue
@@ -168,9 +168,7 @@ class FaultStation(Station):
         wanted_states = dict.fromkeys(self._before, JobState.DONE) | dict.fromkeys(quarantined, JobState.QUARANTINED)
         assert states == wanted_states, "I1: not every scan ended as it should"
         done = sorted(set(self._before) - quarantined)
-        assert self.results() == expected_results(self.scans, done), (
-            "I2, I3, I5: the results are not those of a quiet run"
-        )
+        assert self.results() == self.expected(done), "I2, I3, I5: the results are not those of a quiet run"
         receipts = sorted(path.stem for path in (self.restored / "receipts").rglob("*.json"))
         assert receipts == sorted(PurePosixPath(rel).stem for rel in done), "I5: not one receipt for each result"
         for job in self._jobs():
@@ -191,18 +189,32 @@ class FaultStation(Station):
         with Database.open(self.state / LEDGER_NAME) as database:
             return [job for job in Ledger(database).jobs() if job.state not in {JobState.SUPERSEDED, JobState.GONE}]
 
+    def serve(self) -> int:
+        """Run the daemon once in this process; returns its exit code."""
+        return run_service(self.config)
+
+    def expected(self, rels: Iterable[str]) -> dict[str, bytes]:
+        """Return what an undisturbed run publishes of these scans, receipts left out, by path."""
+        return expected_results(self.scans, rels)
+
+    def beside(self, folder: Path) -> "FaultStation":
+        """Make an empty station of the same kind in another folder."""
+        return type(self)(folder)
+
     def copy_scans_to(self, other: "FaultStation") -> None:
         """Put this station's scans into another one, times and all."""
         shutil.copytree(self.scans, other.scans, dirs_exist_ok=True)
         other._before = dict(self._before)
 
 
-def run_service(config: Path) -> int:
+def run_service(
+    config: Path, loader: Loader = lambda _: FakeRestorer(), check: Callable[[Path], None] = check_fake_header
+) -> int:
     """Run the daemon once, here, without a worker process."""
     settings = load_settings(config)
     set_up_log(settings.log)
     service.Supervisor = InlineSupervisor  # type: ignore[assignment, misc]
-    return Service(settings, is_once=True, loader=lambda _: FakeRestorer(), check=check_fake_header).run()
+    return Service(settings, is_once=True, loader=loader, check=check).run()
 
 
 def expected_results(scans: Path, rels: Iterable[str]) -> dict[str, bytes]:

@@ -8,16 +8,21 @@ from fake_workers import write_fake_scan
 from faults.fault_station import FaultStation, check_invariants, check_while_down
 
 import spotlessd
+from spotlessd.companions.names import Part
 from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.publishing.result_files import FOLDERS
 
 PACKAGE = Path(spotlessd.__file__).parent
+TESTS = Path(__file__).parents[1]
 STEPS = (
     "ledger.before_schema",
     "adopt.before_commit",
     "adopt.after_commit",
     "enqueue.before_commit",
     "enqueue.after_commit",
+    "batch.before_commit",
+    "batch.after_commit",
     "claim.before_commit",
     "claim.after_commit",
     "dispatch.mid_job",
@@ -37,20 +42,48 @@ STEPS = (
     "finish.after_commit",
 )
 WORKER_STEPS = ("started", "loaded", "ordered", "step_{step}", "before_answer", "answered")
-ELSEWHERE = {"ledger.moved_aside", "publish.taken_back", "publish.placeholder", "companion.copied"}
-"""Points that need a setting of their own: below, in test_broken_ledgers.py and test_daemon_companions.py."""
+EXCHANGE_STEPS = ("prepared", "newer_named", "pair_named", "receipt_named", "all_synced")
+ELSEWHERE = {
+    "ledger.moved_aside": "faults/test_lost_ledgers.py",
+    "publish.taken_back": "faults/test_killed_at_every_step.py",
+    "publish.placeholder": "integration/test_daemon_faults.py",
+    "companion.copied": "integration/test_daemon_companions.py",
+    **{f"exchange.{step}": "faults/test_killed_edits.py" for step in EXCHANGE_STEPS},
+    **{f"edited.{step}": "integration/test_edited_folder.py" for step in ("moved", "noted", "submitted")},
+}
+"""Points that need a setting of their own, and where the process is killed at them."""
+WORKER_FILE = "faults/test_hurt_workers.py"
+ROLE_FILES = ("faults/test_killed_at_every_step.py", "integration/test_daemon_companions.py")
 
 
 def test_every_crash_point_of_the_daemon_is_tried() -> None:
     named = {
-        name for path in PACKAGE.glob("*.py") for name in re.findall(r'crash_point\(\s*f?"([^"]+)"', path.read_text())
+        name for path in PACKAGE.rglob("*.py") for name in re.findall(r'crash_point\(\s*f?"([^"]+)"', path.read_text())
     }
     by_role = {step for step in STEPS if re.fullmatch(r"publish\.(image|mask|preview|receipt)_named", step)}
 
     assert len(by_role) == 4
-    assert named == (set(STEPS) - by_role) | ELSEWHERE | {"publish.{step.role}_named"} | {
+    assert named == (set(STEPS) - by_role) | set(ELSEWHERE) | {"publish.{step.role}_named"} | {
         f"worker.{step}" for step in WORKER_STEPS
     }
+
+
+def test_every_crash_point_that_is_left_to_another_file_is_tried_there() -> None:
+    killed_at = {file: _tried_in(file) for file in {*ELSEWHERE.values(), *ROLE_FILES}}
+    worker_steps = set(re.findall(r'"(?:worker\.)?(\w+)"', (TESTS / WORKER_FILE).read_text()))
+
+    assert {name for name, file in ELSEWHERE.items() if name not in killed_at[file]} == set()
+    assert {step for step in WORKER_STEPS if "{" not in step} - worker_steps == set()
+    assert any(step.startswith("step_") for step in worker_steps)
+    assert {*FOLDERS, Part.INFRARED, Part.PLAIN} <= {
+        name.removeprefix("publish.").removesuffix("_named") for file in ROLE_FILES for name in killed_at[file]
+    }
+
+
+def _tried_in(file: str) -> set[str]:
+    """Return the crash points that stand in a test file, the lists of this one that only refer to others left out."""
+    text = re.sub(r"ELSEWHERE = \{.*?\n\}", "", (TESTS / file).read_text(), flags=re.DOTALL)
+    return set(re.findall(r'"(\w+\.\w+)"', text))
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -22,6 +22,10 @@ def record(station: FaultStation) -> list[Event]:
     disk = DiskRecord(station.restored, station.folder / "events")
     code, text = station.run_inline(prepare=disk.start)
     assert code == 0, text
+    return load_events(disk)
+
+
+def load_events(disk: DiskRecord) -> list[Event]:
     events: list[Event] = pickle.loads(disk.saved_as.read_bytes())  # noqa: S301 - written by this test
     return events
 
@@ -34,7 +38,7 @@ def fill(station: FaultStation) -> None:
 
 def cut(events: list[Event], number: int, mode: str, before: FaultStation, folder: Path) -> FaultStation:
     """Lay out the station as it stands after a cut behind `number` events."""
-    station = FaultStation(folder)
+    station = before.beside(folder)
     before.copy_scans_to(station)
     ledger = rebuild(events[:number], mode, number, before.restored, station.restored)
     (station.restored / MARKER_NAME).write_text("dark\n")

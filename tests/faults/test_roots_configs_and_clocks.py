@@ -81,7 +81,7 @@ def test_bad_configurations_one_after_the_other_change_nothing_and_are_told(stat
         "typo": good + "typo = 1\n",
         "TOML": good + "[queue\n",
         "lies in": good.replace('output = "restored"', 'output = "scans/restored"'),
-        "station 'other'": good.replace('station_id = "dark"', 'station_id = "other"'),
+        "station_id changed": good.replace('station_id = "dark"', 'station_id = "other"'),
         "seconds": good.replace("retry_seconds = 0.1", "retry_seconds = -1"),
     }
     daemon = start(station)

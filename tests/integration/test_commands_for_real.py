@@ -92,7 +92,7 @@ def test_a_hard_pause_stops_the_job_in_hand_without_blaming_the_scan(station: St
 
     job = job_of(station, "hang.tif")
     assert "was stopped and will start again" in answer.text
-    assert (job.state, job.interrupts, job.strikes) == (JobState.QUEUED, 1, 0)
+    assert (job.state, job.interrupts, job.strikes) == (JobState.QUEUED, 0, 0)
 
 
 def test_a_pause_survives_a_killed_daemon_and_ends_by_itself(station: Station) -> None:

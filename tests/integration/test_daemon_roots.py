@@ -125,7 +125,7 @@ def test_a_changed_config_is_taken_without_being_asked_and_a_bad_one_is_told_unt
     station.wait_for_states({"before.tif": JobState.DONE, "later.tif": JobState.DONE})
 
     assert f"{station.config}:{line}: mask.sensitivty: unknown key; did you mean mask.sensitivity?" in trouble
-    assert f"{station.config}:{line + 1}: mask.grow_um: -1.0; zero or more micrometres expected." in trouble
+    assert f"{station.config}:{line + 1}: mask.grow_um: -1.0; zero, or 1 to 500 micrometres expected." in trouble
     results = station.results()
     assert results["previews/before.jpg"] == b"PREVIEW normal"
     assert results["previews/later.jpg"] == b"PREVIEW high"

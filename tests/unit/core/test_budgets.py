@@ -75,7 +75,7 @@ def test_of_many_wide_holes_the_widest_are_named_and_the_others_counted() -> Non
 def test_coverage_over_the_budget_holds_the_frame() -> None:
     (reason,) = _reasons(_disc(19), RestoreOptions(mask=MaskOptions(max_coverage=0.005)))
 
-    assert reason == "held: 0.9% of the frame would be repaired, 0.5% is allowed"
+    assert reason == "held: 0.94% of the frame would be repaired, 0.50% is allowed (mask.max_coverage)"
 
 
 def test_an_empty_mask_is_never_held() -> None:

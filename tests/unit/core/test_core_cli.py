@@ -133,3 +133,34 @@ def test_jpeg_inside_a_tiff_is_detected_always_and_restored_where_that_is_allowe
     assert (detected, refused, restored) == (0, 65, 0)
     assert "--allow-transcode" in message.err
     assert "replaced by Deflate" in capsys.readouterr().out
+
+
+def test_the_repairs_of_a_base_stay_as_they_are(tmp_path: Path) -> None:
+    write_scan(tmp_path / "in.tif", specks=0)
+    masks = {"first": [(20, 40), (100, 120)], "second": [(20, 40), (200, 210)]}
+    for name, rows in masks.items():
+        mask = np.zeros((300, 400), np.uint8)
+        for top, bottom in rows:
+            mask[top:bottom, 60:70] = 255
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+
+    def restore(name: str, *more: str) -> int:
+        return main(
+            ["restore", str(tmp_path / "in.tif"), str(tmp_path / f"{name}.tif"), "--mask-in",
+             str(tmp_path / f"{name}.png"), "--device", "cpu", "--inpaint", "telea", *more]
+        )  # fmt: skip
+
+    assert restore("first") == 0
+    assert restore("second", "--base", str(tmp_path / "first.tif"), "--base-mask", str(tmp_path / "first.png")) == 0
+
+    scan, first, second = (tifffile.imread(tmp_path / f"{name}.tif") for name in ("in", "first", "second"))
+    assert (second[20:40] == first[20:40]).all()
+    assert (second[100:120] == scan[100:120]).all()
+    assert (second[200:210, 60:70] != scan[200:210, 60:70]).any()
+
+
+def test_a_base_without_its_mask_is_told_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["restore", str(tmp_path / "in.tif"), str(tmp_path / "out.tif"), "--base", str(tmp_path / "b.tif")])
+
+    assert "--base needs --base-mask and --mask-in" in capsys.readouterr().err

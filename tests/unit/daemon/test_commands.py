@@ -12,11 +12,11 @@ from PIL import Image
 from spotless_core.errors import MissingInputError, ScanError
 from spotlessd.cli import main
 from spotlessd.commands import station_commands as commands
-from spotlessd.commands.given_masks import keep_mask
 from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.job import Identity, JobState
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.status import LEDGER_NAME, LOCK_NAME
+from spotlessd.publishing.given_masks import keep_mask
 from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 from spotlessd.station import init_station

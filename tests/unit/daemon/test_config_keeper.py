@@ -101,7 +101,7 @@ def test_a_config_that_went_away_is_trouble_and_the_old_one_stays(keeper: Config
     keeper.look(1.0)
     keeper.look(2.0)
 
-    assert "no such file" in keeper.trouble
+    assert "is gone; the old config stays in force" in keeper.trouble
 
 
 @pytest.mark.parametrize("line", ['station_id = "other"', 'state_dir = "elsewhere"'])

@@ -1,5 +1,6 @@
 """Requests of people, applied by the daemon to the parts of one station."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ import pytest
 
 from spotlessd.control import Control
 from spotlessd.engine import LocalEngine
+from spotlessd.folders.file_systems import Mount
+from spotlessd.folders.mounted_places import MountedPlaces
 from spotlessd.job import Identity, Job, JobState, RetryPolicy
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.status import PAUSE_KEY, read_pause
@@ -18,11 +21,11 @@ from spotlessd.sqlite.database import Database
 NOW = 1_000_000.0
 
 
-class FakeDispatcher:
-    """Has a job in hand, or none; remembers why it was dropped."""
+class FakeCrew:
+    """Has jobs in hand, or none; remembers why they were dropped."""
 
     def __init__(self) -> None:
-        self.job: Job | None = None
+        self.jobs: tuple[Job, ...] = ()
         self.dropped = ""
 
     def drop(self, reason: str) -> None:
@@ -35,18 +38,19 @@ class Desk:
     def __init__(self, database: Database, scans: Path) -> None:
         self.now = NOW
         self.board, self.ledger = Board(database), Ledger(database)
-        self.dispatcher = FakeDispatcher()
+        self.crew = FakeCrew()
         self.looks = 0
-        root = SimpleNamespace(name="scans", input=scans, profile=SimpleNamespace(recipe="abc"))
+        self.root = root = SimpleNamespace(name="scans", input=scans, profile=SimpleNamespace(recipe="abc"))
         engine = LocalEngine(self.ledger, "me", RetryPolicy(), clock=lambda: self.now, draw=lambda: 0.0)
         self.control = Control(
             self.board,
             self.ledger,
             engine,
-            cast(Any, self.dispatcher),
+            cast(Any, self.crew),
             cast(Any, SimpleNamespace(look_soon=self._look)),
             cast(Any, {"scans": root}),
             clock=lambda: self.now,
+            state_dir=scans.parent / "state",
         )
 
     def _look(self) -> None:
@@ -101,17 +105,21 @@ def test_a_pause_that_was_over_before_the_daemon_read_it_changes_nothing(desk: D
     assert desk.board.noted(PAUSE_KEY) is None
 
 
-def test_a_soft_pause_leaves_the_job_in_hand_and_a_hard_one_stops_it(desk: Desk) -> None:
-    job_id = desk.add("a.tif")
-    desk.dispatcher.job = desk.ledger.claim(job_id, "me", NOW)
+@pytest.mark.parametrize(("names", "told"), [(["a.tif"], "job 1"), (["a.tif", "b.tif"], "jobs 1 and 2")])
+def test_a_soft_pause_leaves_the_jobs_in_hand_and_a_hard_one_stops_them(
+    desk: Desk, names: list[str], told: str
+) -> None:
+    claimed = [desk.ledger.claim(desk.add(name), "me", NOW) for name in names]
+    desk.crew.jobs = tuple(job for job in claimed if job is not None)
 
     soft = desk.ask("pause", now=False, until=None)
-    dropped = desk.dispatcher.dropped
+    dropped = desk.crew.dropped
     hard = desk.ask("pause", now=True, until=None)
 
-    assert (dropped, f"after job {job_id}" in soft.answer) == ("", True)
-    assert desk.dispatcher.dropped
-    assert "was stopped and will start again" in hard.answer
+    assert (dropped, f"after {told}." in soft.answer) == ("", True)
+    assert desk.crew.dropped
+    assert told in hard.answer
+    assert "stopped and will start again" in hard.answer
 
 
 def test_resume_ends_a_pause(desk: Desk) -> None:
@@ -165,6 +173,20 @@ def test_scan_makes_the_daemon_look(desk: Desk) -> None:
     assert desk.looks == 1
 
 
+def test_scan_accept_takes_a_folder_as_it_lies_now_and_says_which(desk: Desk) -> None:
+    folder = desk.root.input
+    desk.root.places = MountedPlaces()
+    desk.root.places.known[folder] = Mount(folder, "cifs")  # nothing is mounted there
+    desk.root.ensure_available = lambda: desk.root.places.check([folder])
+
+    first = desk.ask("scan", accept=True)
+    again = desk.ask("scan", accept=True)
+
+    assert first.answer == f"taken as they lie now: {folder}. Looking at the folders."
+    assert again.answer == "no folder has left the mount it lay on; nothing was changed."
+    assert desk.looks == 2
+
+
 def test_reprocess_of_a_scan_that_is_gone_says_so(desk: Desk) -> None:
     answer = desk.ask("reprocess", root="scans", rel="gone.tif", mask=None, sensitivity=None)
 
@@ -179,3 +201,26 @@ def test_a_request_that_makes_no_sense_is_answered_and_stops_nothing(
 
     assert answer.exit_code == 70
     assert desk.board.open_commands() == []
+
+
+def test_a_given_mask_stays_while_a_job_may_need_it_and_goes_a_day_after(desk: Desk, tmp_path: Path) -> None:
+    kept, unasked, young = (tmp_path / "state" / "given_masks" / f"{name}.png" for name in ("kept", "unasked", "young"))
+    kept.parent.mkdir(parents=True)
+    for path, age in ((kept, 9e5), (unasked, 9e5), (young, 10.0)):
+        path.write_bytes(b"mask")
+        os.utime(path, (NOW - age, NOW - age))
+    (desk.root.input / "a.tif").write_bytes(b"scan")
+    desk.ask("reprocess", root="scans", rel="a.tif", mask=str(kept), sensitivity=None)
+    assert kept.exists()
+    assert young.exists()
+    assert not unasked.exists()
+
+    job = desk.ledger.claim(desk.ledger.jobs()[0].id, "me", NOW)
+    assert job is not None
+    desk.ledger.finish(job, JobState.DONE, {}, "", {}, NOW)
+    desk.control.tick()
+    assert kept.exists(), "once a day is enough"
+    desk.now = NOW + 2 * 24 * 3600
+    desk.control.tick()
+    assert not kept.exists()
+    assert not young.exists()

@@ -1,167 +1,27 @@
 """One job's way through the parent, with a supervisor that is played by the test."""
 
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from fake_workers import FakeRestorer, check_fake_header, write_fake_scan
+from fake_workers import write_fake_scan
+from played_lanes import SECONDS_PER_MEGAPIXEL, Bench, open_bench
 
 from spotless_core.options import FilmFormat, RestoreOptions
-from spotlessd.companions.companion_copy import Copier
-from spotlessd.companions.company import Company
+from spotlessd.commons import RECHECK_SECONDS
 from spotlessd.configuration.profiles import Profile, Reading
-from spotlessd.dispatch import RECHECK_SECONDS, Dispatcher, DispatchSettings
-from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError, WorkerDiedError
-from spotlessd.folders.roots import MARKER_NAME, NameRules, Root
-from spotlessd.job import Identity, Job, JobState, Overrides, RetryPolicy
-from spotlessd.ledger import Ledger
-from spotlessd.messages import Failed, Finished, WorkOrder
+from spotlessd.folders.roots import MARKER_NAME
+from spotlessd.job import Identity, JobState, Overrides, RetryPolicy
 from spotlessd.publishing.found_receipts import found_scans
-from spotlessd.settle import Settler
-from spotlessd.sqlite.database import Database
 from spotlessd.start_checks import DEADLINE_BASE_SECONDS, MEMORY_PATIENCE_SECONDS
-from spotlessd.supervisor import Event, StartTrouble, WorkerLost, WorkerState
-
-SECONDS_PER_MEGAPIXEL = 60.0
-
-
-class PlayedSupervisor:
-    """Takes orders; what has become of them is put into `events` by the test."""
-
-    memory_mb = 0.0
-    max_memory_mb = 10_000.0
-
-    def __init__(self) -> None:
-        self.state = WorkerState.IDLE
-        self.stops = 0
-        self.events: list[Event] = []
-        self.orders: list[WorkOrder] = []
-        self.is_dropped = False
-
-    def start(self, now: float) -> bool:
-        return True
-
-    def submit(self, order: WorkOrder, now: float) -> None:
-        self.orders.append(order)
-        self.state = WorkerState.BUSY
-
-    def poll(self, now: float) -> list[Event]:
-        events, self.events = self.events, []
-        if events:
-            self.state = WorkerState.IDLE
-        return events
-
-    def recycle_if_worn(self, now: float) -> bool:
-        return False
-
-    def seconds_to_start(self, now: float) -> float:
-        return 0.0
-
-    def stop(self) -> None:
-        self.stops += 1
-
-    def drop(self) -> None:
-        self.is_dropped = True
-        self.state = WorkerState.DOWN
-
-    def distrust(self, reason: str, exit_code: int, now: float) -> StartTrouble:
-        return StartTrouble(reason, exit_code)
-
-
-@dataclass
-class Bench:
-    """A dispatcher on a real ledger and folder."""
-
-    root: Root
-    ledger: Ledger
-    engine: LocalEngine
-    supervisor: PlayedSupervisor
-    dispatcher: Dispatcher
-    company: Company
-    free: list[int] = field(default_factory=lambda: [10**12])
-    wall: list[float] = field(default_factory=lambda: [1000.0])
-    free_memory: list[float] = field(default_factory=lambda: [1e6])
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def queue(self, name: str = "frame.tif", overrides: Overrides | None = None, recipe: str = "recipe") -> int:
-        path = self.root.input / name
-        if not path.exists():
-            write_fake_scan(path)
-        self.look()
-        status = path.stat()
-        identity = Identity("scans", name, status.st_size, status.st_mtime_ns)
-        job_id = self.engine.submit(identity, status.st_ino, recipe, overrides=overrides)
-        assert job_id is not None
-        return job_id
-
-    def look(self) -> None:
-        """Let the dispatcher's company see the folder."""
-        list(self.company.choose(self.root, self.root.scan()))
-
-    def tick(self, now: float = 0.0, *, may_start: bool = True) -> None:
-        self.dispatcher.tick(now, may_start=may_start)
-
-    def work(self) -> None:
-        """Do what the last order says, as the worker would."""
-        order = self.supervisor.orders[-1]
-        receipt = FakeRestorer().restore(order, lambda step, fraction: None)
-        self.supervisor.events.append(Finished(order.job_id, order.attempt, receipt, 1.0))
-
-    def fail(
-        self, exit_code: int, *, is_retryable: bool, message: str = "why.", is_out_of_memory: bool = False
-    ) -> None:
-        order = self.supervisor.orders[-1]
-        self.supervisor.events.append(
-            Failed(order.job_id, order.attempt, "Error", message, exit_code, is_retryable, 1.0, is_out_of_memory)
-        )
-
-    def job(self, job_id: int) -> Job:
-        found = self.ledger.job(job_id)
-        assert found is not None
-        return found
-
-    def published(self) -> set[str]:
-        return {
-            path.relative_to(self.root.output).as_posix()
-            for path in self.root.output.rglob("*")
-            if path.is_file() and path.name != MARKER_NAME
-        }
+from spotlessd.supervisor import StartTrouble, WorkerLost
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    root = Root("scans", tmp_path / "in", tmp_path / "out", "dark", NameRules((".tif",)), False, False)
-    for folder in (root.input, root.output):
-        folder.mkdir()
-        (folder / MARKER_NAME).write_text("dark\n")
-    with Database.open(tmp_path / "ledger.sqlite3") as database:
-        ledger, supervisor = Ledger(database), PlayedSupervisor()
-        wall, free, free_memory = [1000.0], [10**12], [1e6]
-        sizes: dict[str, tuple[int, int]] = {}
-        engine = LocalEngine(ledger, "me", RetryPolicy(), clock=lambda: wall[0], draw=lambda: 0.0)
-        company = Company(
-            ledger,
-            engine,
-            Settler(30.0),
-            check=check_fake_header,
-            settle_seconds=lambda _: 5.0,
-            patience_seconds=30.0,
-            clock=time.time,
-        )
-        dispatcher = Dispatcher(
-            engine,
-            supervisor,  # type: ignore[arg-type]  # played by the test
-            {"scans": root},
-            DispatchSettings("dark", RestoreOptions(), reserve_bytes=1000, seconds_per_megapixel=SECONDS_PER_MEGAPIXEL),
-            company,
-            Copier(lambda path: sizes.get(path.name, (1, 1)), lambda: None),
-            free_bytes=lambda _: free[0],
-            free_memory_mb=lambda: free_memory[0],
-        )
-        yield Bench(root, ledger, engine, supervisor, dispatcher, company, free, wall, free_memory, sizes)
+    with open_bench(tmp_path) as made:
+        yield made
 
 
 def test_a_queued_scan_is_ordered_restored_and_published(bench: Bench) -> None:
@@ -239,7 +99,7 @@ def test_nothing_is_concluded_while_the_folder_is_away(bench: Bench) -> None:
     bench.tick()
 
     assert bench.job(job_id).state is JobState.QUEUED
-    assert "scans" in bench.dispatcher.away
+    assert "scans" in bench.commons.away
 
 
 def test_a_full_disk_pauses_the_queue_before_an_attempt_is_spent(bench: Bench) -> None:
@@ -247,7 +107,7 @@ def test_a_full_disk_pauses_the_queue_before_an_attempt_is_spent(bench: Bench) -
     bench.free[0] = 3 * bench.job(job_id).identity.size + 999
 
     bench.tick(now=0.0)
-    paused = bench.dispatcher.pause_reason
+    paused = bench.commons.pause_reason
     bench.free[0] += 1
     bench.tick(now=RECHECK_SECONDS - 1)
     before = len(bench.supervisor.orders)
@@ -267,7 +127,7 @@ def test_a_result_that_cannot_be_written_pauses_the_queue_and_costs_no_strike(be
 
     job = bench.job(job_id)
     assert (job.state, job.strikes, job.interrupts) == (JobState.QUEUED, 0, 0)
-    assert bench.dispatcher.pause_reason == "no space left."
+    assert bench.commons.pause_reason == "no space left."
 
 
 def test_a_device_that_fails_is_not_the_scans_fault(bench: Bench) -> None:
@@ -345,7 +205,7 @@ def test_a_result_that_cannot_be_published_now_is_kept_and_published_later(bench
     assert len(bench.published()) == 4
 
 
-def test_dropping_counts_an_interrupt_and_removes_the_parts(bench: Bench) -> None:
+def test_dropping_counts_nothing_and_removes_the_parts(bench: Bench) -> None:
     job_id = bench.queue()
     bench.tick()
     bench.work()
@@ -353,7 +213,7 @@ def test_dropping_counts_an_interrupt_and_removes_the_parts(bench: Bench) -> Non
     bench.dispatcher.drop("stopped")
 
     job = bench.job(job_id)
-    assert (job.state, job.interrupts, job.strikes) == (JobState.QUEUED, 1, 0)
+    assert (job.state, job.interrupts, job.strikes) == (JobState.QUEUED, 0, 0)
     assert bench.supervisor.is_dropped
     assert bench.published() == set()
 
@@ -390,7 +250,7 @@ def test_no_job_starts_before_the_folder_was_looked_at(bench: Bench) -> None:
 def spooled(bench: Bench, folder: Path) -> Bench:
     """Let the scans of the bench's root be copied first, as on a share."""
     bench.root.reading = Reading(spool="always")
-    bench.dispatcher._settings = replace(bench.dispatcher._settings, spool_dir=folder)
+    bench.change(spool_dir=folder)
     return bench
 
 
@@ -424,12 +284,12 @@ def test_a_copy_that_a_killed_worker_left_is_removed_with_its_job(bench: Bench, 
 
 def test_no_room_for_the_copy_pauses_the_queue_before_an_attempt_is_spent(bench: Bench, tmp_path: Path) -> None:
     bench = spooled(bench, tmp_path / "spool")
-    bench.dispatcher._free_bytes = lambda path: 10**12 if path == bench.root.output else 100
+    bench.commons._free_bytes = lambda path: 10**12 if path == bench.root.output else 100
     job_id = bench.queue("frame.tif")
 
     bench.tick()
 
-    assert "copy of a scan" in bench.dispatcher.pause_reason
+    assert "copy of a scan" in bench.commons.pause_reason
     assert bench.job(job_id).attempt == 0
 
 
@@ -472,7 +332,7 @@ def test_the_receipt_names_the_recipe_that_ran_and_not_the_one_it_was_queued_wit
 
 def test_each_folder_is_restored_with_its_own_options(bench: Bench) -> None:
     options = RestoreOptions(film_format=FilmFormat.MM120_67)
-    bench.dispatcher._settings = replace(bench.dispatcher._settings, profiles={"scans": options})
+    bench.change(profiles={"scans": options})
     bench.queue("frame.tif")
 
     bench.tick()
@@ -508,7 +368,7 @@ def test_a_frame_waits_for_memory_and_a_smaller_one_goes_first(bench: Bench) -> 
     waiting = bench.job(large)
     assert (waiting.state, waiting.attempt) == (JobState.QUEUED, 0)
     assert waiting.reason.startswith("waits for memory: 1500 MB free, 3000 MB wanted for 400 megapixels")
-    assert bench.dispatcher.pause_reason == ""
+    assert bench.commons.pause_reason == ""
 
 
 def test_a_frame_that_waited_for_memory_long_enough_is_tried_all_the_same(bench: Bench) -> None:

@@ -11,9 +11,10 @@ from fake_workers import FakeRestorer, check_fake_header, write_fake_scan
 
 from spotless_core.options import MaskFormat, RestoreOptions
 from spotlessd import publish
+from spotlessd.commons import Commons, DispatchSettings, Seat
 from spotlessd.companions.companion_copy import Copier
 from spotlessd.companions.company import Company
-from spotlessd.dispatch import Dispatcher, DispatchSettings
+from spotlessd.dispatch import Dispatcher
 from spotlessd.engine import LocalEngine
 from spotlessd.folders.roots import MARKER_NAME, NameRules, Root
 from spotlessd.job import COMPANION_RECIPE, Identity, Job, JobState, RetryPolicy
@@ -82,12 +83,11 @@ class Bench:
         """Look at the folder and let a new dispatcher do what is queued."""
         list(self.company.choose(self.root, self.root.scan()))
         settings = settings or DispatchSettings("dark", RestoreOptions(), reserve_bytes=1000)
+        seat = Seat("worker", False, self.supervisor)  # type: ignore[arg-type]  # played by the test
         dispatcher = Dispatcher(
             self.engine,
-            self.supervisor,  # type: ignore[arg-type]  # played by the test
-            {"scans": self.root},
-            settings,
-            self.company,
+            seat,
+            Commons([seat], {"scans": self.root}, settings, self.company),
             Copier(lambda _: (1, 1), lambda: None, keeps_timestamp=settings.keeps_timestamp),
         )
         for _ in range(4):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_a_fresh_station_is_healthy(settings: Settings) -> None:
 
     stations = [check for name, check in checks.items() if name.startswith(("scans", "state", "ledger", "folders"))]
     assert [check for check in stations if not check.ok or check.fix] == []
-    assert len(stations) == 10
+    assert len(stations) == 11
 
 
 def test_without_a_station_the_machine_alone_is_looked_at() -> None:
@@ -108,6 +109,56 @@ def test_a_ledger_on_a_network_share_is_found(settings: Settings, monkeypatch: p
     assert checks["ledger's disk"].ok is False
     assert checks["scans: file system"].ok
     assert "polled" in checks["scans: file system"].detail
+
+
+def test_working_copies_on_a_network_share_are_told_and_are_no_failure(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = settings.config_path.parent / "share"
+    share.mkdir()
+    watch = settings.watch.model_copy(update={"spool_dir": share / "spool", "spool": "always"})
+    monkeypatch.setattr(
+        station_checks, "mount_of", lambda folder: Mount(share, "cifs" if folder.is_relative_to(share) else "ext4")
+    )
+
+    check = found(settings.model_copy(update={"watch": watch}))["spool's disk"]
+
+    assert check.ok is None
+    assert "spool_dir" in check.fix
+
+
+def test_without_working_copies_their_folder_is_not_looked_at(settings: Settings) -> None:
+    assert not [name for name in found(settings) if name.startswith("spool")]
+
+
+def test_room_for_working_copies_is_looked_at(settings: Settings) -> None:
+    watch = settings.watch.model_copy(update={"spool": "always"})
+    greedy = settings.disk.model_copy(update={"reserve_mb": 10**9})
+
+    checks = found(settings.model_copy(update={"watch": watch, "disk": greedy}))
+
+    assert checks["spool"].ok
+    assert checks["spool: disk"].ok is checks["state: disk"].ok is False
+
+
+def test_scans_that_this_user_may_not_read_are_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("open.tif", "closed.tif"):
+        (settings.roots[0].input / name).touch()
+    real = os.access  # root may read everything, whatever its mode
+    monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path) and real(path, mode))
+
+    check = found(settings)["scans: scans"]
+
+    assert check.ok is False
+    assert "1 files cannot be read, closed.tif" in check.detail
+
+
+def test_results_on_a_network_share_are_told_to_be_as_safe_as_its_server(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station_checks, "mount_of", lambda folder: Mount(Path("/srv"), "nfs4"))
+
+    assert found(settings)["scans: output's disk"].ok is None
 
 
 def test_events_on_a_network_share_are_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,12 @@ from spotlessd.commands import dry_scan
 from spotlessd.commands.setup_commands import dry_scan as run_dry_scan
 from spotlessd.configuration.settings import Settings, load_settings
 from spotlessd.folders.file_checks import WriterState
+from spotlessd.folders.mount_memory import LIES_ON_KEY
 from spotlessd.folders.roots import MARKER_NAME
 from spotlessd.job import Identity
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.status import LEDGER_NAME
+from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 from spotlessd.station import init_station
 
@@ -101,3 +103,14 @@ def test_nothing_is_written_anywhere(settings: Settings, capsys: pytest.CaptureF
     assert code == 0
     assert "a.tif: would be restored: " in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_folder_whose_mount_is_gone_is_away_here_too(settings: Settings) -> None:
+    folder = settings.roots[0].input
+    with Database.open(settings.state_dir / LEDGER_NAME) as database:
+        Board(database).note(LIES_ON_KEY.format(folder), json.dumps({"point": str(folder), "kind": "cifs"}))
+
+    found = verdicts(settings)
+
+    assert found[""][0] == dry_scan.AWAY
+    assert "it lay on cifs mounted at" in found[""][1]

@@ -16,7 +16,15 @@ from spotlessd.ledger import Ledger
 from spotlessd.monitoring.health import HealthPages, HealthServer
 from spotlessd.monitoring.metrics import DiskGauge
 from spotlessd.monitoring.notices import Totals, Vitals
-from spotlessd.monitoring.status import LEDGER_NAME, LOCK_NAME, SILENT_SECONDS, SNAPSHOT_KEY, Snapshot
+from spotlessd.monitoring.status import (
+    LEDGER_NAME,
+    LOCK_NAME,
+    SILENT_SECONDS,
+    SNAPSHOT_KEY,
+    JobInHand,
+    Snapshot,
+    WorkerFacts,
+)
 from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 from spotlessd.station_lock import StationLock
@@ -40,6 +48,17 @@ SNAPSHOT = Snapshot(
     overflows=3,
     config_ok=False,
 )
+
+
+LAME = "worker GPU 1 cannot start: it fell off the bus."
+
+
+def with_workers(first_state: str) -> Snapshot:
+    """GPU 0 in a state, GPU 1 cannot start."""
+    job = JobInHand(7, "a.tif", 1, "detect", 0.5, 1.0) if first_state == "busy" else None
+    first = WorkerFacts("GPU 0", first_state, 2, "cuda", "bfloat16", (), 400.0, 0, job)
+    second = WorkerFacts("GPU 1", "down", None, "", "", (), 0.0, 4, None, "", LAME)
+    return replace(SNAPSHOT, workers=(first, second), degraded=(LAME,))
 
 
 class Station:
@@ -128,6 +147,28 @@ def test_the_figures_of_the_work_and_of_the_daemon_are_told(station: Station) ->
     }
     assert {name: found[name] for name in expected} == expected
     assert found["spotlessd_last_look_age_seconds"] > 1e9
+
+
+def test_each_worker_has_figures_of_its_own(station: Station) -> None:
+    station.write(with_workers("busy"))
+
+    found = station.figures()
+
+    expected = {
+        "spotlessd_worker_ready GPU 0": 1,
+        "spotlessd_worker_ready GPU 1": 0,
+        "spotlessd_worker_job GPU 0": 7,
+        "spotlessd_worker_job GPU 1": 0,
+        "spotlessd_worker_device cuda GPU 0": 1,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("first_state", "status"), [("idle", 200), ("busy", 200), ("starting", 503)])
+def test_a_station_is_ready_as_long_as_one_of_its_workers_is(station: Station, first_state: str, status: int) -> None:
+    station.write(with_workers(first_state))
+
+    assert station.pages.readyz().status == status
 
 
 def test_free_space_is_told_where_it_can_be_and_left_out_where_not(station: Station) -> None:

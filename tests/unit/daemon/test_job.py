@@ -67,13 +67,22 @@ def test_crashes_and_failures_together_make_three_strikes() -> None:
 
 
 def test_nine_interrupts_are_forgiven_and_the_tenth_is_not() -> None:
-    failure = Failure(FailureKind.STOPPED, "stopped")
+    failure = Failure(FailureKind.CUT_OFF, "power cut")
 
     ninth = decide(running_job(interrupts=8, crashes=2), failure, POLICY, jitter=0)
     tenth = decide(running_job(interrupts=9), failure, POLICY, jitter=0)
 
     assert (ninth.state, ninth.crashes, ninth.interrupts) == (JobState.QUEUED, 2, 9)
     assert tenth.state is JobState.QUARANTINED
+
+
+def test_what_a_person_stopped_counts_for_nothing_and_starts_again_at_once() -> None:
+    job = running_job(crashes=2, interrupts=9, setbacks=3)
+
+    decision = decide(job, Failure(FailureKind.STOPPED, "paused by a person, at once"), POLICY, jitter=0)
+
+    assert (decision.state, decision.delay_seconds) == (JobState.QUEUED, 0.0)
+    assert (decision.crashes, decision.failures, decision.interrupts, decision.setbacks) == (2, 0, 9, 3)
 
 
 @pytest.mark.parametrize("kind", [FailureKind.OUTPUT, FailureKind.MACHINE])

@@ -157,6 +157,45 @@ def test_retry_puts_a_quarantined_job_back_with_its_counts_at_zero(ledger: Ledge
     assert (again.state, again.crashes, again.interrupts, again.attempt) == (JobState.QUEUED, 0, 0, 1)
 
 
+def test_a_scan_that_is_done_in_the_end_leaves_no_quarantined_job_behind(ledger: Ledger) -> None:
+    bad = claim(ledger, queue(ledger))
+    ledger.fail(bad, Decision(JobState.QUARANTINED, "it ends too early", failures=1), 3.0)
+    job_id = ledger.enqueue(identity(size=20, mtime_ns=200), 1, "r", 4.0)
+    assert job_id is not None
+    ledger.finish(claim(ledger, job_id), JobState.DONE, {}, "", {}, 5.0)
+
+    old = ledger.job(bad.id)
+    assert old is not None
+    assert old.state is JobState.SUPERSEDED
+    assert old.reason == f"done by job {job_id}; it was quarantined: it ends too early"
+    assert ledger.counts()[JobState.QUARANTINED] == 0
+
+
+def test_a_scan_that_is_held_leaves_the_quarantined_job_to_be_seen(ledger: Ledger) -> None:
+    bad = claim(ledger, queue(ledger))
+    ledger.fail(bad, Decision(JobState.QUARANTINED, "bad", failures=1), 3.0)
+    job_id = ledger.enqueue(identity(size=20, mtime_ns=200), 1, "r", 4.0)
+    assert job_id is not None
+    ledger.finish(claim(ledger, job_id), JobState.HELD, {}, "", {}, 5.0)
+
+    assert ledger.counts()[JobState.QUARANTINED] == 1
+
+
+def test_a_batch_is_on_disk_as_a_whole_or_not_at_all(database: Database) -> None:
+    ledger = Ledger(database)
+    with pytest.raises(LedgerError, match="cut"), ledger.batch():
+        queue(ledger)
+        raise LedgerError("cut")
+    assert ledger.jobs() == []
+
+    with ledger.batch():
+        queue(ledger)
+        with pytest.raises(ZeroDivisionError), database.transaction() as connection:
+            connection.execute("UPDATE job SET reason = 'half'")
+            raise ZeroDivisionError
+    assert [job.reason for job in ledger.jobs()] == [""]
+
+
 def test_a_done_job_is_not_retried(ledger: Ledger) -> None:
     job = claim(ledger, queue(ledger))
     ledger.finish(job, JobState.DONE, {}, "", {}, 3.0)
@@ -311,9 +350,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(target=running)
     def take(self) -> Job | None:
-        queued = [job_id for job_id, (_, state, _) in self.model.items() if state is JobState.QUEUED]
+        running = {known.rel for known, state, _ in self.model.values() if state is JobState.RUNNING}
+        free = [
+            known for known, state, _ in self.model.values() if state is JobState.QUEUED and known.rel not in running
+        ]
         due = self.ledger.next_due(self.now, SCANS)
-        assert (due is not None) == bool(queued)
+        assert (due.identity in free) if due is not None else not free
         if due is None:
             return None
         job = self.ledger.claim(due.id, "me", self.now)

@@ -10,7 +10,7 @@ from spotlessd.commands.status_text import WAITING_SHOWN, status_lines
 from spotlessd.commands.wording import duration_text, printable
 from spotlessd.errors import LedgerError
 from spotlessd.job import Identity, Job, JobState
-from spotlessd.monitoring.status import BY_A_PERSON, JobInHand, Pause, Snapshot, StationStatus
+from spotlessd.monitoring.status import BY_A_PERSON, JobInHand, Pause, Snapshot, StationStatus, WorkerFacts
 from spotlessd.sqlite.board import WaitingFile
 from spotlessd.sqlite.figures import QueueFigures, Rate
 
@@ -45,6 +45,13 @@ STATUS = StationStatus(
 )
 
 
+def two_workers() -> StationStatus:
+    """One works, the other cannot start the next job yet."""
+    busy = WorkerFacts("GPU 0", "busy", 2, "cuda", "bfloat16", (), 400.0, 0, SNAPSHOT.job)
+    idle = WorkerFacts("GPU 1", "idle", 3, "cuda", "bfloat16", (), 300.0, 1, None, "job 9 runs alone")
+    return replace(STATUS, snapshot=replace(SNAPSHOT, workers=(busy, idle)))
+
+
 def queued(job_id: int = 7, **values: object) -> Job:
     job = Job(id=job_id, identity=Identity("scans", f"{job_id}.tif", 1, 1), inode=1, recipe="r", state=JobState.QUEUED)
     return replace(job, **values)  # type: ignore[arg-type]
@@ -71,6 +78,18 @@ def test_the_end_is_estimated_from_the_bytes_queued_and_the_job_in_hand() -> Non
     assert STATUS.eta_seconds == pytest.approx(20.0 + 6.0)
     assert "queue done in about 26 s" in text_of(STATUS)
     assert "oldest in the queue: 1 min 5 s" in text_of(STATUS)
+
+
+def test_each_of_several_workers_is_told_by_itself() -> None:
+    text = text_of(two_workers())
+
+    assert "worker GPU 0: busy on cuda (bfloat16), job 3, 400 MB\n" in text
+    assert "worker GPU 1: idle on cuda (bfloat16), job 9 runs alone, 300 MB, restarts: 1\n" in text
+    assert text.count("now: job ") == 1
+
+
+def test_two_workers_are_estimated_to_need_half_the_time() -> None:
+    assert two_workers().eta_seconds == pytest.approx((20.0 + 6.0) / 2)
 
 
 def test_a_scan_that_is_tried_again_later_is_waited_for() -> None:
@@ -190,3 +209,12 @@ def test_a_length_of_time_has_two_parts_at_most(seconds: float, text: str) -> No
 
 def test_control_characters_and_lone_surrogates_are_escaped() -> None:
     assert printable("ä\x1b[0m\n\udcff\x9b") == "ä\\x1b[0m\n\\udcff\\x9b"
+
+
+def test_a_waiting_file_is_told_with_its_root_where_there_are_several() -> None:
+    one = replace(STATUS, waiting=(WaitingFile("rolls", "a.tif", "still growing", NOW - 5),))
+    two = replace(STATUS, waiting=(*one.waiting, WaitingFile("sheets", "a.tif", "still growing", NOW - 5)))
+
+    assert "waiting: a.tif: still growing" in text_of(one)
+    assert "waiting: rolls: a.tif: still growing" in "\n".join(status_lines(one, has_roots=True))
+    assert "waiting: sheets: a.tif: still growing" in text_of(two)

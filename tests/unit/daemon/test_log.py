@@ -62,3 +62,14 @@ def test_the_log_file_is_written_when_configured(tmp_path: Path) -> None:
     logger.remove()
 
     assert "kept" in path.read_text(encoding="utf-8")
+
+
+def test_a_file_name_can_neither_forge_a_line_nor_steer_the_terminal() -> None:
+    stream = io.StringIO()
+    set_up_log(LogSettings(), stream)
+
+    logger.info("job 1, {}: queued", "a\n2026-11-23 00:00:00 INFO    job 2: done\x1b[2J.tif")
+
+    first, second = stream.getvalue().splitlines()
+    assert first.endswith("job 1, a")
+    assert second == "    2026-11-23 00:00:00 INFO    job 2: done\\x1b[2J.tif: queued"

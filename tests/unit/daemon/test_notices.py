@@ -111,6 +111,18 @@ def test_a_trouble_is_told_when_it_begins_and_again_when_it_comes_back(database:
     assert told == [[NoticeKind.DISK_FULL], [], [], [], [NoticeKind.DISK_FULL]]
 
 
+def test_a_second_worker_that_cannot_start_is_told_as_well(database: Database) -> None:
+    book = book_of(database)
+    first, second = "worker GPU 0 cannot start: why.", "worker GPU 1 cannot start: why."
+
+    told = [
+        [notice.text for notice in book.look_at_troubles(dict.fromkeys(texts, NoticeKind.WORKER_DOWN), 1.0)]
+        for texts in ([first], [first, second], [second])
+    ]
+
+    assert told == [[first], [second], []]
+
+
 def test_totals_count_what_happened_since_the_start(database: Database) -> None:
     book = book_of(database, started=15.0)
     quarantine(database, "old.tif", at=5.0)

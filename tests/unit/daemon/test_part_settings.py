@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from spotless_core.options import InpaintMethod, InpaintOptions
-from spotlessd.configuration.parts import dispatch_settings, worker_setup
+import pytest
+
+from spotless_core.options import DeviceChoice, InpaintMethod, InpaintOptions
+from spotlessd import devices
+from spotlessd.configuration.parts import dispatch_settings, worker_setup, worker_setups
 from spotlessd.configuration.settings import Settings, load_settings
+from spotlessd.errors import ConfigError
 from spotlessd.folders.station_roots import open_roots
 
 ROOTS = '[[roots]]\nname = "a"\ninput = "a"\noutput = "x"\n[[roots]]\nname = "b"\ninput = "b"\noutput = "x"\n'
@@ -51,3 +55,50 @@ def test_every_folder_has_its_options_and_the_copies_their_place(tmp_path: Path)
     }
     assert dispatch.spool_dir == tmp_path / "fast"
     assert load(tmp_path, ROOTS).spool_dir == tmp_path / "state" / "spool"
+
+
+def test_each_gpu_that_the_config_names_gets_a_worker_that_must_use_it(tmp_path: Path) -> None:
+    setups = worker_setups(load(tmp_path, ROOTS + '[device]\ngpus = [1, "GPU-1234abcd-0000"]\n'))
+
+    assert [setup.name for setup in setups] == ["GPU 1", "GPU-1234abcd"]
+    assert [dict(setup.environment)["CUDA_VISIBLE_DEVICES"] for setup in setups] == ["1", "GPU-1234abcd-0000"]
+    assert {setup.device.device for setup in setups} == {DeviceChoice.CUDA}
+
+
+def test_without_gpus_there_is_one_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    settings = load(tmp_path, ROOTS)
+
+    assert worker_setups(settings) == (worker_setup(settings),)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('gpus = [0]\ndevice = "cpu"', "the device is cpu; auto or cuda expected"),
+        ("gpus = [0, 0]", "one is named twice"),
+        ('gpus = ["first"]', "a GPU's number or UUID"),
+        ("gpus = [-1]", "a GPU's number or UUID"),
+        ("gpus = [true]", "expected: a valid string"),
+    ],
+)
+def test_gpus_that_make_no_sense_are_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=r"device\.gpus") as refused:
+        load(tmp_path, ROOTS + f"[device]\n{text}\n")
+
+    assert sentence in str(refused.value)
+
+
+def test_several_workers_share_the_cores_and_one_has_them_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(9)), raising=False)
+    four = "[device]\ngpus = [0, 1, 2, 3]\n"
+
+    alone = worker_setups(load(tmp_path, ROOTS + '[device]\ndevice = "cpu"\n'))
+    shared = worker_setups(load(tmp_path, ROOTS + four))
+    given = worker_setups(load(tmp_path, ROOTS + four + "threads = 5\n"))
+    more_workers_than_cores = devices.share_of_cores(20)
+
+    assert [setup.device.threads for setup in alone] == [0]
+    assert [setup.device.threads for setup in shared] == [2, 2, 2, 2]
+    assert [setup.device.threads for setup in given] == [5, 5, 5, 5]
+    assert more_workers_than_cores == 1

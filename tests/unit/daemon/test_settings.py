@@ -98,7 +98,7 @@ def test_the_budgets_of_the_repair_are_checked_with_the_rest(tmp_path: Path) -> 
     path = write_config(tmp_path, "[inpaint]\nmax_hole_um = 0\nmax_seconds = -1\n")
 
     assert problems_of(path) == (
-        f"{path}:2: inpaint.max_hole_um: 0.0; a positive number of micrometres expected.",
+        f"{path}:2: inpaint.max_hole_um: 0.0; 10 to 50000 micrometres expected.",
         f"{path}:3: inpaint.max_seconds: -1.0; zero (no limit) or more seconds expected.",
     )
 

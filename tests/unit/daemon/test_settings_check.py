@@ -84,7 +84,7 @@ def test_a_broken_rule_from_the_environment_names_its_variable(tmp_path: Path, m
 
     (problem,) = problems_of(tmp_path, "[mask]\ngrow_um = 4\n" + GOOD_ROOT.format("a"))
 
-    assert problem.startswith("environment SPOTLESSD_MASK__GROW_UM: mask.grow_um: -3.0; zero or more")
+    assert problem.startswith("environment SPOTLESSD_MASK__GROW_UM: mask.grow_um: -3.0; zero, or 1 to 500")
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,23 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(tmp_path: Path) 
 
     with pytest.raises(StationExistsError, match="file"):
         init_station(tmp_path / "file")
+
+
+@pytest.mark.parametrize("place", ["scans", "restored", "scans/roll 1/new", "restored/new", "link/new"])
+def test_no_station_is_made_in_another_ones_folders(tmp_path: Path, place: str) -> None:
+    init_station(tmp_path / "first")
+    (tmp_path / "first" / "link").symlink_to(tmp_path / "first" / "scans")
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(
+        StationExistsError, match=r"a folder of station 'first-\w+'; nothing was made\. Choose a folder"
+    ):
+        init_station(tmp_path / "first" / place)
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_station_beside_anothers_folders_is_made(tmp_path: Path) -> None:
+    init_station(tmp_path / "first")
+
+    init_station(tmp_path / "first" / "second")

@@ -1,5 +1,6 @@
 """What `spotlessd status` reads."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spotlessd.errors import StationBusyError
+from spotlessd.folders.disk_space import room_text
 from spotlessd.job import Identity, JobState
 from spotlessd.ledger import Ledger
 from spotlessd.monitoring.status import (
@@ -17,6 +19,7 @@ from spotlessd.monitoring.status import (
     JobInHand,
     Pause,
     Snapshot,
+    WorkerFacts,
     read_pause,
     read_status,
 )
@@ -49,6 +52,24 @@ def write(state: Path, snapshot: Snapshot = SNAPSHOT) -> None:
 
 def test_a_snapshot_comes_back_as_it_was_written() -> None:
     assert Snapshot.from_json(SNAPSHOT.to_json()) == SNAPSHOT
+
+
+def test_a_snapshot_of_several_workers_comes_back_as_it_was_written() -> None:
+    workers = (
+        WorkerFacts("GPU 0", "busy", 2, "cuda", "bfloat16", ("a.safetensors",), 400.0, 0, SNAPSHOT.job),
+        WorkerFacts("GPU 1", "down", None, "", "", (), 0.0, 3, None, "", "worker GPU 1 cannot start: why."),
+    )
+    snapshot = replace(SNAPSHOT, workers=workers)
+
+    assert Snapshot.from_json(snapshot.to_json()) == snapshot
+    assert snapshot.jobs == (SNAPSHOT.job,)
+
+
+def test_a_snapshot_of_an_older_version_has_its_job(tmp_path: Path) -> None:
+    values = json.loads(SNAPSHOT.to_json())
+    del values["workers"]
+
+    assert Snapshot.from_json(json.dumps(values)).jobs == (SNAPSHOT.job,)
 
 
 def test_a_station_that_never_ran_is_not_running(tmp_path: Path) -> None:
@@ -147,3 +168,44 @@ def test_an_answered_command_is_not_open_any_more(tmp_path: Path) -> None:
         assert board.open_commands() == []
         assert command is not None
         assert (command.is_done, command.answer) == (True, "done.")
+
+
+def test_room_on_a_disk_is_told_as_it_is_now_and_not_as_when_the_queue_stopped(tmp_path: Path) -> None:
+    then = f"{room_text(2_000_000, tmp_path, 25_000_000)}. Free some space."
+    write(tmp_path, replace(SNAPSHOT, paused=then, degraded=(f"paused: {then}",)))
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    still_short = read_status(tmp_path, 1001.0, lambda _: 7_000_000)
+    enough = read_status(tmp_path, 1001.0, lambda _: 26_000_000)
+    lock.close()
+
+    assert still_short.paused.startswith(f"disk: 7 MB free at {tmp_path}, 25 MB wanted. Free some space.")
+    assert still_short.degraded == (f"paused: {still_short.paused}",)
+    assert enough.paused.endswith("There is room again now: it goes on within the minute.")
+
+
+def test_a_disk_that_may_hang_is_not_asked(tmp_path: Path) -> None:
+    then = f"{room_text(2_000_000, tmp_path / 'restored', 25_000_000)}."
+    write(tmp_path, replace(SNAPSHOT, paused=then))
+    lock = StationLock(tmp_path / LOCK_NAME)
+    asked: list[Path] = []
+
+    def free(folder: Path) -> int:
+        asked.append(folder)
+        return 10**9
+
+    status = read_status(tmp_path, 1100.0, free)
+    lock.close()
+
+    assert (status.paused, asked) == (then, [tmp_path])
+
+
+def test_a_full_state_disk_is_told_by_the_status_itself(tmp_path: Path) -> None:
+    write(tmp_path)
+    lock = StationLock(tmp_path / LOCK_NAME)
+
+    status = read_status(tmp_path, 1001.0, lambda _: 4096)
+    lock.close()
+
+    assert status.exit_code == 3
+    assert "the disk of the state folder is full (0.0 MB free)" in status.degraded[0]

@@ -5,11 +5,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
 import pytest
-from fake_workers import HOG_MB, load_dead, load_fake, load_never, write_fake_scan
+from fake_workers import HOG_MB, load_dead, load_fake, load_named, load_never, write_fake_scan
 
 from spotless_core.options import RestoreOptions
 from spotlessd import supervisor as supervisor_module
@@ -64,6 +65,32 @@ def test_the_child_says_what_really_runs(make: Make) -> None:
 
     assert supervisor.ready is not None
     assert (supervisor.ready.device, supervisor.ready.precision) == ("fake", "float32")
+
+
+def test_the_child_has_its_own_environment_when_it_loads() -> None:
+    """CUDA looks at it once, when torch is loaded."""
+    setup = WorkerSetup(name="GPU 7", environment=(("CUDA_VISIBLE_DEVICES", "7"),))
+    supervisor = Supervisor(setup, load_named, Limits())
+
+    start(supervisor)
+    ready = supervisor.ready
+    supervisor.drop()
+
+    assert ready is not None
+    assert ready.device == "fake GPU 7"
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") != "7"
+
+
+def test_an_idle_child_that_is_asked_to_end_ends_before_it_is_waited_for(make: Make) -> None:
+    supervisor = start(make())
+    _, end = supervisor.wait_handles()
+
+    supervisor.ask_to_end()
+    ended = wait([end], DEADLINE_SECONDS)
+    supervisor.stop()
+
+    assert ended == [end]
+    assert supervisor.state is WorkerState.DOWN
 
 
 def test_an_order_comes_back_as_a_receipt_and_part_files(make: Make, tmp_path: Path) -> None:
