@@ -20,6 +20,7 @@ The flow, one module each:
     single_run.py     when `run --once` is done, and its exit code
     job.py            a file's states, the legal moves, what a failure leads to
     base_versions.py  which version an edited mask is based on
+    edited_masks.py   masks laid into masks/edited/; edited_mask_check.py looks at one while the loop goes on
     cli.py            the commands
 
 The packages around it, each with its map in its docstring:

@@ -42,6 +42,8 @@ AGED_SETTLE_SECONDS = 0.05
 SHORTEST_PAUSE_SECONDS = 0.25
 AGAIN_SECONDS = 5.0
 """How soon a mask that did not fit is tried again when the ledger has news."""
+ANYHOW_SECONDS = 300.0
+"""How soon it is tried again without news: its scan may have been away."""
 SUFFIXES = (".png", ".tif", ".tiff")
 NOTE = "edited mask: {}/{}"
 OWN_RECIPE = "{}+mask-{}-{}"
@@ -63,6 +65,7 @@ class _Seen:
     trouble: str = ""
     event: int = -1
     judged: float = 0.0
+    looked_up: float = 0.0
     is_ours: bool = False
 
 
@@ -179,14 +182,15 @@ class EditedMasks:
             if seen.is_ours or seen.last_look - seen.since < self._settle_seconds(self._opened[key[0]], seen.shape):
                 continue
             if seen.trouble:
-                if now - seen.judged < AGAIN_SECONDS:
+                if now - seen.looked_up < AGAIN_SECONDS:
                     continue
-                seen.judged = now
+                seen.looked_up = now
                 newest = self._ledger.newest_event() if newest < 0 else newest
-                if newest == seen.event:
+                if newest == seen.event and now - seen.judged < ANYHOW_SECONDS:
                     continue
             root = self._opened[key[0]]
-            seen.judged, seen.event = now, self._ledger.newest_event()
+            seen.judged = seen.looked_up = now
+            seen.event = self._ledger.newest_event()
             try:
                 wanted = self._wanted(root, key[1])
             except UnknownJobError as error:

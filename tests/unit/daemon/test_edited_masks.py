@@ -182,6 +182,19 @@ def test_a_mask_of_a_scan_that_changed_since_waits(played: Played) -> None:
     assert len(played.jobs()) == 1
 
 
+def test_a_mask_whose_scan_was_away_is_taken_when_it_is_back(played: Played) -> None:
+    scan = played.root.input / "frame.tif"
+    scan.rename(scan.with_suffix(".away"))
+    (played.folder / "frame.png").write_bytes(b"x")
+    played.pass_time()
+    assert "its scan frame.tif is not there" in played.masks.waiting[0].reason
+
+    scan.with_suffix(".away").rename(scan)
+    played.pass_time(310)
+
+    assert len(played.jobs()) == 2
+
+
 def test_links_hidden_files_and_what_was_taken_are_passed_over(played: Played, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(b"x")
