@@ -80,8 +80,8 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFacts:
-    """One decision about the mask. `choice`: edited | proposed | original | again. `by`: person | program. `via`: which
-    way it came, for example "review page". `at`: when, ISO 8601 in UTC.
+    """One decision about the mask. `choice`: detected | edited | proposed | original | again. `by`: person | program.
+    `via`: which way it came, for example "review page". `at`: when, ISO 8601 in UTC.
 
     `base`: the name of the version it was about, "" if there was none. In pixels, compared with that version's mask:
     `kept_px` of it stay masked, `taken_back_px` of it do not, `added_px` are new.

@@ -106,7 +106,8 @@ class Service:
 
     def _run(self, database: Database, inbox: Inbox) -> int:
         self._inbox = inbox
-        self._board = Board(database)
+        self._board, self._database = Board(database), database
+        self._watcher = Watcher((), inbox.ask_look)
         self._ledger = Ledger(database)
         self._reporter = Reporter(self._board, self._ledger, LedgerFigures(database), self._notifier, self._started)
         owner = f"{self._settings.station_id}/{os.getpid()}/{self._started:.3f}"
@@ -193,8 +194,7 @@ class Service:
             state_dir=settings.state_dir,
         )
         # Watching starts before the first look, so that nothing falls between the two.
-        self._watcher = Watcher(self._roots, self._inbox.ask_look)
-        self._watcher.start()
+        self._watcher.watch(self._roots)
         self._reporter.configure(settings)
         if not self._is_once:
             self._review.configure(settings)
@@ -211,7 +211,7 @@ class Service:
 
     def _round(self) -> None:
         now = time.monotonic()
-        self._lost = self._lock.loss()
+        self._lost = self._lock.loss() or self._database.loss()
         if self._lost:
             return
         self._inbox.drain()

@@ -55,6 +55,12 @@ class Watcher:
         self._overflow = _OverflowFlag()
         self.overflows = 0
 
+    def watch(self, roots: Sequence[Root]) -> None:
+        """Watch these roots from now on, instead of those before; `overflows` goes on."""
+        self.stop()
+        self._roots = roots
+        self.start()
+
     def start(self) -> None:
         """Start watching. A root that is away is taken up by `tend` when it is back."""
         logging.getLogger(OVERFLOW_LOGGER).addHandler(self._overflow)

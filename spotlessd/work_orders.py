@@ -1,7 +1,7 @@
 """Word a job: as an order to the worker, and as the facts in a receipt from which a lost ledger is rebuilt."""
 
-from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -40,15 +40,20 @@ def make_order(job: Job, root: Root, parts: Parts, options: RestoreOptions, dead
         is_on_cpu=job.shortages >= SHORTAGES_BEFORE_CPU,
         deadline_seconds=deadline_seconds,
         base=job.overrides.base,
-        decision=_decision(job.overrides.decision),
+        decision=_decision(job),
     )
 
 
-def _decision(values: Mapping[str, str]) -> DecisionFacts | None:
-    if not values:
+def _decision(job: Job) -> DecisionFacts | None:
+    """Return who decided on the mask: a person, or the program. None for a person of whom no more is known."""
+    values = job.overrides.decision
+    if values:
+        choice, by, via, at = (values.get(name, "") for name in ("choice", "by", "via", "at"))
+        return DecisionFacts(choice, by, via, at)
+    if job.overrides.mask is not None:
         return None
-    choice, by, via, at = (values.get(name, "") for name in ("choice", "by", "via", "at"))
-    return DecisionFacts(choice, by, via, at)
+    at = datetime.fromtimestamp(job.started, UTC).isoformat(timespec="seconds")
+    return DecisionFacts("detected", "program", "detector", at)
 
 
 def _smaller_tiles(detect: DetectOptions) -> DetectOptions:

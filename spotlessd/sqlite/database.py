@@ -108,6 +108,7 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, path: Path, *, is_new: bool) -> None:
         self._connection = connection
         self._is_batch = False
+        self._file: tuple[int, int] | None = None
         self.path = path
         self.is_new = is_new
 
@@ -132,7 +133,9 @@ class Database:
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute("PRAGMA foreign_keys = ON")
             database._migrate()
-        except sqlite3.Error as error:
+            status = path.stat()
+            database._file = (status.st_dev, status.st_ino)
+        except (sqlite3.Error, OSError) as error:
             connection.close()
             raise LedgerError(f"{path}: the ledger cannot be opened ({error}).") from error
         except LedgerError:
@@ -235,6 +238,17 @@ class Database:
         """Return what SQLite's own full check finds; empty when the file is sound."""
         lines = [str(row[0]) for row in self.read("PRAGMA integrity_check")]
         return [line for line in lines if line != "ok"]
+
+    def loss(self) -> str:
+        """Return why what is written is lost, "" while the file lies where it was opened."""
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{self.path} is not there any more: it was moved or deleted"
+        except OSError:
+            return ""  # it cannot be told now
+        is_ours = (found.st_dev, found.st_ino) == self._file
+        return "" if is_ours else f"{self.path} is another file now: it was replaced"
 
     def close(self) -> None:
         """Close the connection."""

@@ -92,6 +92,7 @@ def test_a_person_takes_one_repair_back_adds_one_and_sees_the_new_version(
     page.wait_for_url(lambda url: url.rpartition("/")[2] != first, timeout=ROUND_MS)
 
     expect(page.locator("#versions option")).to_have_count(2)
+    expect(page.get_by_text("This is the new version, cup~2.tif.")).to_be_visible()
     receipt = json.loads((folder / "restored" / "receipts" / "cup~2.json").read_text())
     masks = [np.asarray(Image.open(folder / "restored" / "masks" / name)) > 0 for name in ("cup.png", "cup~2.png")]
     taken, added, kept = masks[0] & ~masks[1], masks[1] & ~masks[0], masks[0] & masks[1]

@@ -235,7 +235,8 @@ async function look() {
 async function openNewer(id) {
   await open(id, { isKept: true });
   say("The new version is shown.");
-  tell(`This is the new version, ${frame.name}.`);
+  const shown = frame.versions.find((version) => version.id === id);
+  tell(`This is the new version, ${shown?.name ?? frame.name}.`);
 }
 
 function offer(id) {

@@ -86,6 +86,7 @@ export function outcome(numbers, { isHeld, defects, isOriginalKept = false }) {
 export function decision(facts) {
   const who = facts.by === "person" ? "A person" : "The program";
   const choices = {
+    detected: "chose what to repair",
     edited: "edited the mask",
     proposed: "released it as proposed",
     original: "kept the original",

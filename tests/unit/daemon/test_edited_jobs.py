@@ -75,7 +75,9 @@ def test_the_worker_gets_the_version_that_was_edited_and_the_receipt_tells_who_d
 
     first, second = receipt_of(settings, "frame"), receipt_of(settings, "frame~2")
     assert answer == "job 2 queued."
-    assert first["decisions"] == []
+    assert [(one["choice"], one["by"], one["via"]) for one in first["decisions"]] == [
+        ("detected", "program", "detector")
+    ]
     assert second["based_on"] == {"name": "frame.tif", "sha256": first["outputs"]["image"]["sha256"]}
     assert {key: second["decisions"][0][key] for key in DECISION} == DECISION
     assert jobs(settings)[1].overrides.base == Base(

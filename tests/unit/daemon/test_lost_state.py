@@ -65,6 +65,38 @@ def test_a_state_folder_that_goes_away_ends_the_daemon_and_loses_no_job(settings
     assert not (settings.state_dir / LEDGER_NAME).exists(), "nothing is begun anew in its place"
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_ledger_that_is_deleted_ends_the_daemon_and_the_next_start_does_nothing_twice(
+    settings: Settings, is_replaced: bool
+) -> None:
+    inputs, ledger = settings.roots[0].input, settings.state_dir / LEDGER_NAME
+    write_fake_scan(inputs / "first.tif")
+    assert Service(settings, loader=load_fake, check=check_fake_header, is_once=True).run() == 0
+    write_fake_scan(inputs / "hang.tif", seed=2)
+
+    def delete_once_busy() -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline and JobState.RUNNING not in {
+            job.state for job in jobs_in(settings.state_dir)
+        }:
+            time.sleep(0.05)
+        if is_replaced:
+            (ledger.with_name("other")).write_bytes(b"not a ledger at all")
+            ledger.with_name("other").replace(ledger)
+        else:
+            ledger.unlink()
+
+    deleter = Thread(target=delete_once_busy)
+    deleter.start()
+    code = Service(settings, loader=load_fake, check=check_fake_header).run()
+    deleter.join()
+    (inputs / "hang.tif").rename(inputs / "second.tif")
+    again = Service(settings, loader=load_fake, check=check_fake_header, is_once=True).run()
+
+    assert (code, again) == (EXIT_TRY_AGAIN, 0)
+    assert sorted(path.name for path in settings.roots[0].output.glob("*.tif")) == ["first.tif", "second.tif"]
+
+
 def test_a_main_loop_that_breaks_counts_against_the_job_in_hand(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
