@@ -101,7 +101,8 @@ def test_a_person_takes_one_repair_back_adds_one_and_sees_the_new_version(
     assert np.array_equal(new[~masks[1]], scan[~masks[1]])
     assert np.array_equal(new[kept], old[kept])
     assert (new[added] != scan[added]).any()
-    (decision,) = receipt["decisions"]
+    detected, decision = receipt["decisions"]
+    assert (detected["choice"], detected["by"]) == ("detected", "program")
     assert (decision["choice"], decision["by"], decision["via"]) == ("edited", "person", "review page")
     assert decision["taken_back_px"] == np.count_nonzero(taken)
     assert decision["added_px"] == np.count_nonzero(added)

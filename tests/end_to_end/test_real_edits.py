@@ -74,7 +74,7 @@ def test_an_edited_mask_takes_back_keeps_and_adds_byte_for_byte(tmp_path: Path) 
     assert (mask_of(restored, "frame~2") == wanted).all()
     receipts = [receipt_of(restored, name) for name in names]
     assert [each["based_on"] and each["based_on"]["name"] for each in receipts] == [None, "frame.tif", "frame~2.tif"]
-    assert [len(each["decisions"]) for each in receipts] == [0, 1, 2]
-    decision = receipts[1]["decisions"][0]
+    assert [len(each["decisions"]) for each in receipts] == [1, 2, 3]
+    decision = receipts[1]["decisions"][-1]
     assert (decision["choice"], decision["by"], decision["via"]) == ("edited", "person", "command line")
     assert (decision["taken_back_px"], decision["added_px"]) == (taken_back.sum(), added.sum())

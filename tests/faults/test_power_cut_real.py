@@ -35,10 +35,18 @@ class RealStation(FaultStation):
         own = '[inpaint]\nmethod = "telea"\n[device]\ndevice = "cpu"\nthreads = 1\n[mask]\nmax_coverage = 0.2\n'
         self.config.write_text(self.config.read_text() + own)
 
-    def serve(self) -> int:
-        # In a forked process: threads of the one before it would be waited for without end.
+    def run_inline(self, crash_at: str = "", prepare: Callable[[], None] = lambda: None) -> tuple[int, str]:
+        # A forked process has none of its parent's threads, and would wait for them without end: there must be none.
+        torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+        try:
+            return super().run_inline(crash_at, prepare)
+        finally:
+            torch.set_num_threads(torch_threads)
+            cv2.setNumThreads(cv2_threads)
+
+    def serve(self) -> int:
         return run_service(self.config, self._load, check_header)
 
     def expected(self, rels: Iterable[str]) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from spotlessd.errors import LedgerError
 from spotlessd.job import COMPANION_RECIPE, Decision, Identity, Job, JobState, Overrides
 from spotlessd.ledger import FoundScan, Ledger
 from spotlessd.sqlite.database import MIGRATIONS, Database
-from spotlessd.sqlite.reading import CLOCK_STEP_SECONDS
+from spotlessd.sqlite.reading import CLOCK_STEP_SECONDS, FEW_DUE
 
 SCANS = frozenset({"scans"})
 RETRY = Decision(JobState.QUEUED, "try again", crashes=1)
@@ -138,6 +138,22 @@ def test_a_clock_turned_back_by_a_day_does_not_hold_a_job_up(ledger: Ledger) -> 
 
     assert ledger.next_due(200_000.0 - 86_400.0, SCANS) is not None
     assert ledger.next_due(200_000.0 - CLOCK_STEP_SECONDS / 2, SCANS) is None
+
+
+@pytest.mark.parametrize("number", [3, FEW_DUE + 3])
+def test_few_due_jobs_and_many_are_started_in_the_same_order(ledger: Ledger, number: int) -> None:
+    for age in range(number, 0, -1):
+        queue(ledger, f"frame{age}.tif", mtime_ns=age)
+    put_off = claim(ledger, queue(ledger, "oldest.tif", mtime_ns=0))
+    ledger.fail(put_off, Decision(JobState.QUEUED, "later", delay_seconds=30), 10.0)
+
+    order = []
+    for _ in range(3):
+        job = ledger.next_due(20.0, SCANS)
+        assert job is not None
+        order.append(claim(ledger, job.id).identity.rel)
+
+    assert order == ["frame1.tif", "frame2.tif", "frame3.tif"]
 
 
 def test_a_job_of_a_root_that_is_away_is_not_due(ledger: Ledger) -> None:
