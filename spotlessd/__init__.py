@@ -34,6 +34,7 @@ The packages around it, each with its map in its docstring:
     doctor/           looks at the station and the machine
     review/           the page where a person looks at results and decides
     commands/         what the commands do and how they word it
+    batches/          an archive folder as one batch: `spotlessd submit`
 
 Two kinds of process: the parent (watch, ledger, publish) is small and never loads torch; each child holds the models
 and writes only `.part` files. Imports point down: cli → service → crew → supervisor → ledger → job → settings → errors.

@@ -55,12 +55,14 @@ def _run(given: argparse.Namespace) -> int:
         case "doctor":
             from spotlessd.commands.setup_commands import doctor
 
-            return _print(doctor(given.config, as_json=given.as_json))
+            return _print(doctor(given.config, as_json=given.as_json, is_cluster=given.cluster))
         case "run":
             return _run_daemon(given)
+        case "worker":
+            return _run_worker(given)
     settings = _settings_for(given)
     if given.command == "status" and given.watch:
-        return _watch(settings)
+        return _watch(settings, is_cluster=given.cluster)
     if given.command == "review":
         return _review(given, settings)
     return _print(_answer(given, settings))
@@ -120,13 +122,38 @@ def _run_daemon(given: argparse.Namespace) -> int:
     return Service(settings, is_once=given.once).run()
 
 
+def _run_worker(given: argparse.Namespace) -> int:
+    """Compute for a cluster until asked to stop."""
+    from spotlessd.cluster.worker_service import ClusterWorker
+    from spotlessd.configuration.settings import find_config, load_settings
+    from spotlessd.log import set_up_log
+    from spotlessd.publishing.durable import cannot_write
+
+    settings = load_settings(find_config(given.config))
+    try:
+        set_up_log(settings.log)
+    except OSError as error:
+        raise cannot_write(settings.log.file or settings.state_dir, error) from error
+    return ClusterWorker(settings).run()
+
+
+def _drain(given: argparse.Namespace, settings: "Settings") -> "Answer":
+    from spotlessd.commands.worker_commands import drain
+
+    return drain(settings, given.worker, is_undone=given.is_undone)
+
+
 def _answer(given: argparse.Namespace, settings: "Settings") -> "Answer":
     """Do one of the commands about a station's jobs or its setting up."""
     from spotlessd.commands import setup_commands
     from spotlessd.commands import station_commands as commands
 
     actions: dict[str, Callable[[], Answer]] = {
-        "status": lambda: commands.show_status(settings, as_json=given.as_json),
+        "status": lambda: (
+            _show_cluster(settings, as_json=given.as_json)
+            if given.cluster
+            else commands.show_status(settings, as_json=given.as_json)
+        ),
         "list": lambda: commands.list_jobs(settings, given.state, as_json=given.as_json),
         "show": lambda: commands.show_job(settings, given.target, as_json=given.as_json),
         "retry": lambda: commands.retry(settings, given.target, given.reason or ""),
@@ -137,6 +164,8 @@ def _answer(given: argparse.Namespace, settings: "Settings") -> "Answer":
         "resume": lambda: commands.resume(settings),
         "bump": lambda: commands.bump(settings, given.target),
         "feedback": lambda: _feedback(given, settings),
+        "drain": lambda: _drain(given, settings),
+        "submit": lambda: _submit(given, settings),
         "contact-sheet": lambda: _contact_sheet(given, settings),
         "scan": lambda: (
             setup_commands.dry_scan(settings, as_json=given.as_json)
@@ -148,6 +177,23 @@ def _answer(given: argparse.Namespace, settings: "Settings") -> "Answer":
         "install-service": lambda: setup_commands.install_service(settings, scope=given.scope, is_print=given.is_print),
     }
     return actions[given.command]()
+
+
+def _submit(given: argparse.Namespace, settings: "Settings") -> "Answer":
+    import os
+
+    from spotlessd.commands.submit import submit
+
+    return submit(
+        settings,
+        given.folder,
+        given.output,
+        name=given.name,
+        priority=given.priority,
+        is_report_only=given.is_report_only,
+        as_json=given.as_json,
+        is_screen=sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb",
+    )
 
 
 def _feedback(given: argparse.Namespace, settings: "Settings") -> "Answer":
@@ -178,7 +224,13 @@ def _review(given: argparse.Namespace, settings: "Settings") -> int:
     )
 
 
-def _watch(settings: "Settings") -> int:
+def _show_cluster(settings: "Settings", *, as_json: bool) -> "Answer":
+    from spotlessd.commands.cluster_commands import show_cluster
+
+    return show_cluster(settings, as_json=as_json)
+
+
+def _watch(settings: "Settings", *, is_cluster: bool) -> int:
     import os
     import signal
     import time
@@ -191,6 +243,10 @@ def _watch(settings: "Settings") -> int:
     # Ending by SystemExit instead of at once lets the view put the terminal back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     is_screen = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if is_cluster:
+        from spotlessd.commands.cluster_commands import watch_cluster
+
+        return watch_cluster(settings, sys.stdout, is_screen=is_screen)
     return watch_status(lambda: read_status(settings.state_dir, time.time()), sys.stdout, is_screen=is_screen)
 
 

@@ -21,8 +21,9 @@ from spotlessd.errors import PublishError, RootUnavailableError
 from spotlessd.folders.roots import Root
 from spotlessd.folders.spool import make_room
 from spotlessd.job import Job
+from spotlessd.lane_worker import LaneWorker
 from spotlessd.start_checks import DISK_FACTOR, LOADED_MB, MemoryGate, Shortage, check_room, peak_mb
-from spotlessd.supervisor import Supervisor, WorkerState
+from spotlessd.supervisor import WorkerState
 
 RECHECK_SECONDS = 30.0
 """How long the queue rests after something could not be written, before it is tried again."""
@@ -58,7 +59,7 @@ class Seat:
 
     name: str
     has_own_gpu: bool
-    supervisor: Supervisor
+    supervisor: LaneWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +163,7 @@ class Commons:
 
     def is_stray(self, seat: Seat) -> bool:
         """Whether a worker came up on the CPU instead of its own GPU while there is another: one there is enough."""
-        if not (seat.has_own_gpu and _is_on_cpu(seat)):
-            return False
-        place = self.seats.index(seat)
-        return any(
-            other.supervisor.ready is not None and (index < place or not _is_on_cpu(other))
-            for index, other in enumerate(self.seats)
-            if other is not seat
-        )
+        return is_stray(seat, self.seats)
 
     def not_beside(self, job: Job) -> str:
         """Return why a job cannot run beside those in hand, "" if it can."""
@@ -219,6 +213,18 @@ class Commons:
             promised_mb=sum(hold.promised_mb for hold in holds) + LOADED_MB * len(starting),
             is_alone=not holds,
         )
+
+
+def is_stray(seat: Seat, seats: Sequence[Seat]) -> bool:
+    """Whether a worker came up on the CPU instead of its own GPU while there is another of `seats`: one is enough."""
+    if not (seat.has_own_gpu and _is_on_cpu(seat)):
+        return False
+    place = seats.index(seat)
+    return any(
+        other.supervisor.ready is not None and (index < place or not _is_on_cpu(other))
+        for index, other in enumerate(seats)
+        if other is not seat
+    )
 
 
 def _is_on_cpu(seat: Seat) -> bool:

@@ -8,7 +8,7 @@ when it cannot go on everything rests. `now`: monotonic seconds.
 
 from multiprocessing.connection import Connection
 
-from spotlessd.commons import Commons
+from spotlessd.commons import Commons, Seat
 from spotlessd.companions.companion_copy import Copier
 from spotlessd.dispatch import Dispatcher
 from spotlessd.engine import Engine
@@ -26,12 +26,25 @@ class Crew:
 
     def __init__(self, engine: Engine, commons: Commons, copier: Copier) -> None:
         self._commons = commons
-        self._lanes = [Dispatcher(engine, seat, commons, copier) for seat in commons.seats]
+        self._lanes = [self._lane(engine, seat, commons, copier) for seat in commons.seats]
+
+    def _lane(self, engine: Engine, seat: Seat, commons: Commons, copier: Copier) -> Dispatcher:
+        return Dispatcher(engine, seat, commons, copier)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
         """The jobs in hand, in the order of the lanes."""
         return tuple(lane.job for lane in self._lanes if lane.job is not None)
+
+    @property
+    def unfinished(self) -> tuple[Job, ...]:
+        """The jobs that would be given up if the station stopped now."""
+        return self.jobs
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with whoever computes, beside what is wrong with one worker."""
+        return ()
 
     @property
     def pause_reason(self) -> str:
@@ -56,6 +69,16 @@ class Crew:
         """
         for lane in sorted(self._lanes, key=lambda lane: not lane.has_plan):
             lane.tick(now, may_start=may_start)
+            # They share one queue: what one does not find, no other will in this round.
+            may_start = may_start and not lane.finds_nothing
+
+    def leave(self, reason: str, kind: FailureKind) -> None:
+        """The station ends: give up the jobs in hand, for nobody will look after them.
+
+        Raises:
+            LedgerError: as for `drop`.
+        """
+        self.drop(reason, kind)
 
     def drop(self, reason: str, kind: FailureKind = FailureKind.STOPPED) -> None:
         """Give up all jobs in hand, as a rule because somebody asked; a planned result is left to the next start.

@@ -21,7 +21,7 @@ from spotlessd.errors import PublishError
 from spotlessd.folders.roots import Root
 from spotlessd.folders.spool import copy_path
 from spotlessd.job import COMPANION_RECIPE, EXIT_UNAVAILABLE, Failure, FailureKind, Job, JobState, classify_failure
-from spotlessd.messages import Failed, Finished, Ready
+from spotlessd.messages import Failed, Finished, Ready, WorkOrder
 from spotlessd.placing import NoResultError, Placer, Result
 from spotlessd.publish import PartLostError
 from spotlessd.publishing.durable import remove_part
@@ -42,7 +42,8 @@ PUBLISH_TRIES = 10
 class Dispatcher:
     """Moves jobs from the queue to one worker and from there to the output folder. `now`: monotonic seconds.
 
-    `waits`: why the next job of the queue is not started here, "" if it is.
+    `waits`: why the next job of the queue is not started here, "" if it is. `finds_nothing`: the queue had none due in
+    this round, for anybody.
     """
 
     def __init__(self, engine: Engine, seat: Seat, commons: Commons, copier: Copier) -> None:
@@ -67,6 +68,7 @@ class Dispatcher:
         self.seat = seat
         self.job: Job | None = None
         self.waits = ""
+        self.finds_nothing = False
         self.start_trouble: StartTrouble | None = None
 
     @property
@@ -86,6 +88,7 @@ class Dispatcher:
         if self.job is not None and self._failure is not None:
             self._fail(self.job, self._failure, now)
         self.waits = ""
+        self.finds_nothing = False
         if self._commons.rests(now):
             return
         if self._result is not None:
@@ -123,7 +126,7 @@ class Dispatcher:
             logger.warning("the worker answered, but no job is in hand")
         elif isinstance(event, Finished):
             root = self._commons.roots[self.job.identity.root]
-            self._result = self._placer.finished(self.job, root, self._parts_of(self.job), event.receipt.to_dict())
+            self._result = self._placer.finished(self.job, root, self._parts_of(self.job), event.receipt)
         elif isinstance(event, WorkerLost):
             self._fail(self.job, Failure(FailureKind.CRASH, str(event.error)), now)
         elif isinstance(event, Failed):
@@ -167,6 +170,7 @@ class Dispatcher:
             self._supervisor.start(now)
         present = self._commons.present()
         job = self._engine.next_due(present) if present else None
+        self.finds_nothing = job is None
         if job is None:
             return
         root = self._commons.roots[job.identity.root]
@@ -202,25 +206,37 @@ class Dispatcher:
         if self.waits:
             return
         megapixels = megapixels_of(root.input / job.identity.rel, self._measure)
-        shortage = self._commons.shortage(job, megapixels, self.seat, now)
-        if shortage is not None and shortage.seconds:
-            self._engine.postpone(job, shortage.seconds, shortage.reason)
-            return
-        if shortage is not None:
-            self.waits = shortage.reason
+        if self._is_put_off(job, megapixels, now):
             return
         taken = self._engine.take(job)
-        if taken is None:
-            return
-        self.job = taken
-        self._commons.hold(taken, root, self.seat, megapixels)
+        if taken is not None:
+            self._hand_over(taken, root, megapixels, now)
+
+    def _is_put_off(self, job: Job, megapixels: float, now: float) -> bool:
+        """Whether a job has to wait for memory; `waits` says why if it is still the next one."""
+        shortage = self._commons.shortage(job, megapixels, self.seat, now)
+        if shortage is None:
+            return False
+        if shortage.seconds:
+            self._engine.postpone(job, shortage.seconds, shortage.reason)
+        else:
+            self.waits = shortage.reason
+        return True
+
+    def _hand_over(self, job: Job, root: Root, megapixels: float, now: float) -> None:
+        """Give a job that was just taken to the worker."""
+        self.job = job
+        self._commons.hold(job, root, self.seat, megapixels)
         if root.is_spooled:
-            self._copy = copy_path(self._settings.spool_dir, taken.id, taken.attempt, taken.identity.rel)
+            self._copy = copy_path(self._settings.spool_dir, job.id, job.attempt, job.identity.rel)
+        order = replace(self._order_for(job, root, megapixels), spool=self._copy, feedback=self._feedback_part(job))
+        self._supervisor.submit(order, now)
+        crash_point("dispatch.mid_job")
+
+    def _order_for(self, job: Job, root: Root, megapixels: float) -> WorkOrder:
         options = self._settings.profiles.get(root.name, self._settings.options)
         deadline = deadline_seconds(megapixels, self._settings.seconds_per_megapixel)
-        order = make_order(taken, root, self._parts_of(taken), options, deadline)
-        self._supervisor.submit(replace(order, spool=self._copy, feedback=self._feedback_part(taken)), now)
-        crash_point("dispatch.mid_job")
+        return make_order(job, root, self._parts_of(job), options, deadline)
 
     def _has_room(self, job: Job, root: Root, now: float) -> bool:
         self.waits = self._commons.lacking_room(job, root, now)
@@ -283,11 +299,15 @@ class Dispatcher:
                 self._commons.rest(str(error), now)
         else:
             self._commons.note_written()
-            taught = self._feedback_part(job)
-            if taught is not None:
-                publish_feedback(taught, job)
+            self._keep_feedback(job)
             self._let_go()
             crash_point("finish.after_commit")
+
+    def _keep_feedback(self, job: Job) -> None:
+        """Give what a published job taught its name."""
+        taught = self._feedback_part(job)
+        if taught is not None:
+            publish_feedback(taught, job)
 
     def _feedback_part(self, job: Job) -> Path | None:
         folder = self._settings.feedback_dir
@@ -313,6 +333,7 @@ class Dispatcher:
             remove_part(self._copy)  # a child that was killed left it
             self._copy = None
         if self.job is not None:
+            self._supervisor.settle()
             self._commons.release(self.job)
         self.job = None
         self._result = None

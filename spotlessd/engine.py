@@ -240,24 +240,26 @@ class LocalEngine:
         """Requeue what the last run left running; only right while the station's lock is held. Returns how many."""
         orphans = self._ledger.orphans()
         for job in orphans:
-            decision = decide(job, Failure(FailureKind.CUT_OFF, INTERRUPTED), self.policy, self._draw())
-            if job.plan:
-                # A result that was being published is complete; it is only put in its place, so nothing is counted.
-                decision = Decision(
-                    JobState.QUEUED,
-                    INTERRUPTED,
-                    0.0,
-                    job.crashes,
-                    job.failures,
-                    job.interrupts,
-                    job.setbacks,
-                    job.shortages,
-                )
-            self._ledger.fail(job, decision, self._clock())
-            _log_of(job.id, job.identity).info(
-                "{}: {}: {}", _title(job.id, job.identity), decision.state, decision.reason
-            )
+            self._put_back(job)
         return len(orphans)
+
+    def _put_back(self, job: Job) -> None:
+        """Requeue a job that was running when the last run ended."""
+        decision = decide(job, Failure(FailureKind.CUT_OFF, INTERRUPTED), self.policy, self._draw())
+        if job.plan:
+            # A result that was being published is complete; it is only put in its place, so nothing is counted.
+            decision = Decision(
+                JobState.QUEUED,
+                INTERRUPTED,
+                0.0,
+                job.crashes,
+                job.failures,
+                job.interrupts,
+                job.setbacks,
+                job.shortages,
+            )
+        self._ledger.fail(job, decision, self._clock())
+        _log_of(job.id, job.identity).info("{}: {}: {}", _title(job.id, job.identity), decision.state, decision.reason)
 
 
 def _log_of(job_id: int, identity: Identity) -> "Logger":

@@ -16,6 +16,7 @@
     │   └── WorkerStartError    it could not load its models or its device                            exit 69, try again
     ├── ReviewError             the review page cannot be served (port in use)                        exit 75, try again
     ├── UnknownJobError         no job has this id or path                                            exit 66
+    ├── BatchError              `submit` cannot take this folder, or not into that one               exit 64 to 78
     └── InstallError            the service file cannot be written                                    exit 77
 
 Messages say what came, what was expected and what to do. Errors about a photo are the core's (`spotless_core.errors`).
@@ -119,6 +120,14 @@ class UnknownJobError(DaemonError):
     """No job has this id or path."""
 
     exit_code = 66
+
+
+class BatchError(DaemonError):
+    """A folder cannot be made a batch; `exit_code` says if the command line, DIR, OUT or the config is to blame."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class InstallError(DaemonError):

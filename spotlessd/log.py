@@ -37,8 +37,8 @@ def change_log(settings: LogSettings, before: LogSettings) -> None:
         logger.error("{}: cannot be written ({}); the log goes where it went before", settings.file, error.strerror)
 
 
-def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Replace loguru's sinks by ours; `stream` is standard error when not given.
+def set_up_log(settings: LogSettings, stream: TextIO | None = None, stream_level: str = "") -> None:
+    """Replace loguru's sinks by ours; `stream` is standard error when not given, `stream_level` the settings' level.
 
     Raises:
         OSError: the log file cannot be opened; the stream is logged to all the same.
@@ -47,7 +47,7 @@ def set_up_log(settings: LogSettings, stream: TextIO | None = None) -> None:
     logger.configure(patcher=_tame)
     logger.add(
         sys.stderr if stream is None else stream,
-        level=settings.level,
+        level=stream_level or settings.level,
         format=TEXT_FORMAT,
         serialize=settings.json_lines,
         diagnose=False,

@@ -6,9 +6,10 @@ of `Heartbeat` and one `Finished` or `Failed`. Job id and attempt come back with
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spotless_core.options import DeviceOptions, InpaintOptions, RestoreOptions
-from spotless_core.receipt import DecisionFacts, FileFacts, Receipt
+from spotless_core.receipt import DecisionFacts, FileFacts
 from spotlessd.job import Base
 
 
@@ -94,11 +95,11 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The part files are complete and synced; the receipt carries their names and checksums."""
+    """The part files are complete and synced; the receipt, as JSON values, carries their names and checksums."""
 
     job_id: int
     attempt: int
-    receipt: Receipt
+    receipt: dict[str, Any]
     memory_mb: float
 
 

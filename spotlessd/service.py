@@ -5,7 +5,6 @@ the jobs in hand within their grace, workers, watcher, ledger, lock. The loop su
 (full disk) and workers that cannot start; it tells both in the status. One loop, one thread; the watcher only wakes it.
 """
 
-import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -14,17 +13,16 @@ from pathlib import Path
 from loguru import logger
 
 from spotlessd import __version__, publish
-from spotlessd.commons import Commons, Seat
+from spotlessd.commons import Commons
 from spotlessd.companions.companion_copy import Copier
+from spotlessd.computing import computing_for, keep_cluster
 from spotlessd.configuration.in_force import keep_in_force
 from spotlessd.configuration.keeper import ConfigKeeper
-from spotlessd.configuration.parts import dispatch_settings, retry_policy, worker_limits, worker_setups
+from spotlessd.configuration.parts import dispatch_settings, retry_policy
 from spotlessd.configuration.sections import NoticeKind
 from spotlessd.configuration.settings import Settings
 from spotlessd.control import Control
-from spotlessd.crew import Crew
 from spotlessd.edited_masks import EditedMasks
-from spotlessd.engine import LocalEngine
 from spotlessd.errors import LedgerError
 from spotlessd.folders import spool
 from spotlessd.folders.headers import check_header, measure_scan
@@ -34,7 +32,6 @@ from spotlessd.folders.station_roots import open_roots
 from spotlessd.job import FailureKind
 from spotlessd.ledger import Ledger
 from spotlessd.log import change_log
-from spotlessd.messages import WorkerSetup
 from spotlessd.monitoring.reporting import Reporter, Round, Trouble
 from spotlessd.monitoring.state_report import describe_state, write_state
 from spotlessd.monitoring.status import BY_A_PERSON, LEDGER_NAME, LOCK_NAME, STOPPING, WorkerFacts, read_pause
@@ -48,7 +45,6 @@ from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.database import Database
 from spotlessd.sqlite.figures import LedgerFigures
 from spotlessd.station_lock import StationLock
-from spotlessd.supervisor import Supervisor
 from spotlessd.watch import Watcher
 from spotlessd.worker import Loader, load_pipeline
 
@@ -110,13 +106,12 @@ class Service:
         self._watcher = Watcher((), inbox.ask_look)
         self._ledger = Ledger(database)
         self._reporter = Reporter(self._board, self._ledger, LedgerFigures(database), self._notifier, self._started)
-        owner = f"{self._settings.station_id}/{os.getpid()}/{self._started:.3f}"
-        self._engine = LocalEngine(self._ledger, owner, retry_policy(self._settings))
+        self._computing = computing_for(self._settings, self._ledger, self._board, self._loader, self._started)
+        self._engine, self._reporter.more_figures = self._computing.engine, self._computing.figures
         self._engine.recover()
         spool.clear(self._settings.spool_dir)
         tidy_feedback(self._settings.state_dir, self._ledger.job)
         self._single_run = SingleRun(self._ledger)
-        self._take_seats(worker_setups(self._settings), self._settings)
         self._build(self._settings, open_roots(self._settings))
         ends_by = FailureKind.CUT_OFF
         try:
@@ -132,22 +127,16 @@ class Service:
         finally:
             self._notifier.stopping()
             try:
-                self._crew.drop(STOPPED, ends_by)
+                self._crew.leave(STOPPED, ends_by)
             except LedgerError as error:
                 logger.error("{}; the next start finds the jobs in hand by itself", error)
             self._crew.stop()
+            self._computing.close()
             self._watcher.stop()
             self._edited.close()
             self._review.close()
             self._reporter.close()
             logger.info("stopped")
-
-    def _take_seats(self, setups: tuple[WorkerSetup, ...], settings: Settings) -> None:
-        self._setups = setups
-        self._seats = [
-            Seat(setup.name, bool(setup.environment), Supervisor(setup, self._loader, worker_limits(settings)))
-            for setup in setups
-        ]
 
     def _build(self, settings: Settings, roots: list[Root]) -> None:
         """Make everything that depends on the configuration, around the ledger, the engine and the workers."""
@@ -175,13 +164,13 @@ class Service:
         self._edited = EditedMasks(opened, self._ledger, self._engine, self._board, settings, counts_age=self._is_once)
         self._reconciler.others_waiting = lambda: self._edited.waiting
         commons = Commons(
-            self._seats,
+            self._computing.seats,
             opened,
             dispatch_settings(settings, roots, is_eager=not self._is_once),
             self._reconciler.company,
         )
         copier = Copier(measure_scan, self._notifier.alive, keeps_timestamp=settings.output.keep_timestamp)
-        self._crew = Crew(self._engine, commons, copier)
+        self._crew = self._computing.crew(commons, copier)
         self._control = Control(
             self._board,
             self._ledger,
@@ -278,7 +267,7 @@ class Service:
             self._stop_asked_at = now
             self._notifier.stopping()
             grace = self._settings.queue.stop_grace_seconds
-            for job in self._crew.jobs:
+            for job in self._crew.unfinished:
                 logger.info("stopping; job {} has {:.0f} s to finish", job.id, grace)
 
     def _write_state(self, now: float) -> None:
@@ -297,10 +286,8 @@ class Service:
         before = self._settings
         self._watcher.stop()
         self._edited.close()
-        setups = worker_setups(settings)
-        if (setups, settings.queue) != (self._setups, before.queue):
-            self._crew.stop()
-            self._take_seats(setups, settings)
+        settings = keep_cluster(settings, before)
+        self._computing.change(settings)
         if settings.log != before.log:
             change_log(settings.log, before.log)
         self._build(settings, roots)
@@ -314,7 +301,7 @@ class Service:
             return EXIT_TRY_AGAIN
         if self._stop_asked_at is not None:
             is_late = now - self._stop_asked_at > self._settings.queue.stop_grace_seconds
-            if not self._crew.jobs or self._inbox.stops > 1 or is_late:
+            if not self._crew.unfinished or self._inbox.stops > 1 or is_late:
                 return EXIT_OK
         if not self._is_once:
             return None
@@ -344,6 +331,7 @@ class Service:
             for name, reason in sorted(self._reconciler.away.items())
         ]
         found += [Trouble(text) for text in (self._config.trouble, self._review.trouble) if text]
+        found += [Trouble(text, NoticeKind.WORKER_DOWN) for text in self._crew.troubles]
         if self._crew.pause_reason:
             found.append(Trouble(f"paused: {self._crew.pause_reason}", NoticeKind.DISK_FULL))
         found += [Trouble(worker.trouble, NoticeKind.WORKER_DOWN) for worker in workers if worker.trouble]

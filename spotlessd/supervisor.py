@@ -156,6 +156,9 @@ class Supervisor:
         except OSError as error:
             logger.debug("worker {}: the order could not be sent ({})", self.pid, error)
 
+    def settle(self) -> None:
+        """The ledger knows what became of the last order: nothing to do, the child has forgotten it."""
+
     def wait_handles(self) -> list[Connection | int]:
         """Return what to wait on for news: the pipe, and the child's end."""
         if self._process is None or self._connection is None:

@@ -165,7 +165,7 @@ def _do(order: WorkOrder, restorer: Restorer, line: "_Line", stall_seconds: floa
         return failed
     finally:
         pulse.stop()
-    return Finished(order.job_id, order.attempt, receipt, _memory_mb())
+    return Finished(order.job_id, order.attempt, receipt.to_dict(), _memory_mb())
 
 
 def describe_failure(order: WorkOrder, error: Exception) -> Failed:

@@ -13,6 +13,8 @@ if [ "${1:-}" = tests ]; then
     command -v exiftool >/dev/null 2>&1 || missing="$missing libimage-exiftool-perl"
     command -v tiffcp >/dev/null 2>&1 || missing="$missing libtiff-tools"
     command -v chromium >/dev/null 2>&1 || lean="chromium"
+    # The cluster's tests start servers of their own; only its programs are wanted.
+    command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || lean="$lean postgresql"
 fi
 [ -z "$missing$lean" ] && exit 0
 install_all() {

@@ -66,6 +66,9 @@ class PlayedSupervisor:
     def wait_handles(self) -> list[int]:
         return []
 
+    def settle(self) -> None:
+        pass
+
     def ask_to_end(self) -> None:
         pass
 
@@ -150,7 +153,7 @@ class Bench:
         """Do what the last order of a lane says, as its worker would."""
         order = self.supervisors[lane].orders[-1]
         receipt = FakeRestorer().restore(order, lambda step, fraction: None)
-        self.supervisors[lane].events.append(Finished(order.job_id, order.attempt, receipt, 1.0))
+        self.supervisors[lane].events.append(Finished(order.job_id, order.attempt, receipt.to_dict(), 1.0))
 
     def fail(
         self, exit_code: int, *, is_retryable: bool, message: str = "why.", is_out_of_memory: bool = False

@@ -28,7 +28,13 @@ RUN_CODES = """\
 exit codes with --once: 0 every scan that was there is done or held · 65 some were quarantined (see `spotlessd list
 --state quarantined`) · 69 the worker cannot start · 73 a result or the ledger cannot be written · 75 a folder is
 away, the station is paused, or another spotlessd serves it"""
-STATUS_CODES = "exit codes: 0 ok · 1 quarantined files are there · 2 not running · 3 degraded (the text says why)"
+SUBMIT_CODES = """\
+exit codes: 0 every scan is done or held · 64 wrong command line or folder · 65 some are quarantined, or no scan is
+there · 66 no such folder · 69 the worker cannot start · 73 OUT cannot be written · 75 not done yet (stopped, folder
+away, already running): type the same command again · 78 config"""
+STATUS_CODES = """\
+exit codes: 0 ok · 1 quarantined files are there · 2 not running (with --cluster: no live worker, or PostgreSQL does not
+answer) · 3 degraded (the text says why)"""
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,14 +69,38 @@ def build_parser() -> Parser:
         "--wait-for-config", action="store_true", help="wait for a wrong config to be corrected instead of ending"
     )
 
+    commands.add_parser("worker", parents=[station], help="compute for the stations of a cluster")
+
+    command = commands.add_parser("drain", parents=[station], help="have a cluster's worker take no more scans")
+    command.add_argument("worker", metavar="NAME", help="as in `spotlessd status --cluster`")
+    command.add_argument("--undo", action="store_true", dest="is_undone", help="let it go on")
+
+    _add_submit(commands, station, output)
     command = commands.add_parser("status", parents=[station], help="how the station is", epilog=STATUS_CODES)
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
     form.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
+    command.add_argument("--cluster", action="store_true", help="the whole cluster: stations, workers, queue")
 
     _add_job_commands(commands, station, output)
     _add_station_commands(commands, station, output)
     return parser
+
+
+def _add_submit(commands: "Commands", station: Parser, output: Parser) -> None:
+    command = commands.add_parser(
+        "submit",
+        parents=[station, output],
+        help="restore every scan below a folder, with a report; the same command again goes on",
+        epilog=SUBMIT_CODES,
+    )
+    command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("output", type=Path, nargs="?", metavar="OUT", help="for the results (default: DIR-restored)")
+    command.add_argument("--name", default="", help="what the batch is called (default: as DIR)")
+    command.add_argument(
+        "--priority", type=_priority, default=-50, metavar="N", help="-100 to 100 (default -50); live scans have 0"
+    )
+    command.add_argument("--report-only", action="store_true", dest="is_report_only", help="only write the report")
 
 
 def _add_job_commands(commands: "Commands", station: Parser, output: Parser) -> None:
@@ -141,7 +171,10 @@ def _add_station_commands(commands: "Commands", station: Parser, output: Parser)
     shown = show.add_parser("show", parents=[station, output], help="every key with its value")
     shown.add_argument("--origin", action="store_true", help="and where each comes from: default, file:line, variable")
 
-    commands.add_parser("doctor", parents=[station, output], help="check folders, disk, limits, models and device")
+    command = commands.add_parser(
+        "doctor", parents=[station, output], help="check folders, disk, limits, models and device"
+    )
+    command.add_argument("--cluster", action="store_true", help="check what the machines of a cluster share")
 
     command = commands.add_parser("install-service", parents=[station], help="install the systemd or launchd service")
     scope = command.add_mutually_exclusive_group()
@@ -159,6 +192,13 @@ def _state(text: str) -> JobState:
     if text not in {str(state) for state in JobState}:
         raise argparse.ArgumentTypeError(f"{text!r}; one of {', '.join(JobState)} expected")
     return JobState(text)
+
+
+def _priority(text: str) -> int:
+    """Return a priority as a folder may have it."""
+    if not re.fullmatch(r"[+-]?\d{1,3}", text) or abs(int(text)) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r}; a whole number from -100 to 100 expected")
+    return int(text)
 
 
 def _day(text: str) -> str:

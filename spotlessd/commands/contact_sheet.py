@@ -58,18 +58,26 @@ class SheetFrame:
 
 
 def contact_sheet(
-    settings: Settings, target: Path, *, root: str = "", day: str = "", state: str = "done", title: str = ""
+    settings: Settings,
+    target: Path,
+    *,
+    root: str = "",
+    day: str = "",
+    state: str = "done",
+    title: str = "",
+    limit: int = -1,
 ) -> Answer:
     """Write the sheet of all scans, of one root, of one day ("2026-11-23"), into the new or empty folder `target`.
 
-    `state`: "done" shows the newest result of each scan, "held" what waits for a decision.
+    `state`: "done" shows the newest result of each scan, "held" what waits for a decision. `limit`: so many frames at
+    most, the first ones; -1 = all.
 
     Raises:
         UnknownJobError: no frame is asked for.
         PublishError: the folder has something in it, or cannot be written.
     """
     with Database.open(settings.state_dir / LEDGER_NAME) as database:
-        rows = _rows(database, root, day, state)
+        rows = _rows(database, root, day, state, limit)
     outputs = {each.name: each.output for each in settings.roots}
     rows = [row for row in rows if row["root"] in outputs]
     if not rows:
@@ -91,15 +99,15 @@ def contact_sheet(
     return Answer(f"{len(rows)} frames: {target / 'index.html'}.{without}")
 
 
-def _rows(database: Database, root: str, day: str, state: str) -> list[Row]:
+def _rows(database: Database, root: str, day: str, state: str, limit: int) -> list[Row]:
     """Return for each scan its newest job in `state`, by day, root and name."""
     return database.read(
         "SELECT job.id, job.root, job.rel, job.outputs, job.defects, job.coverage, frame.day FROM frame"
         " JOIN job ON job.id = (SELECT MAX(id) FROM job AS version WHERE version.root = frame.root"
         "  AND version.rel = frame.rel AND version.recipe != 'companion' AND version.state = ?)"
         " WHERE (? = '' OR frame.root = ?) AND (? = '' OR frame.day = ?)"
-        " ORDER BY frame.day, frame.root, frame.rel",
-        *(state, root, root, day, day),
+        " ORDER BY frame.day, frame.root, frame.rel LIMIT ?",
+        *(state, root, root, day, day, limit),
     )
 
 

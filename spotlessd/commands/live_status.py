@@ -30,13 +30,25 @@ def watch_status(
     clock: Callable[[], float] = time.time,
 ) -> int:
     """Show the status until Ctrl-C, and return the exit code of the last one. `is_screen`: `stream` is a terminal."""
+    return watch(lambda code: _look(read, code), stream, is_screen=is_screen, sleep=sleep, clock=clock)
+
+
+def watch(
+    look: Callable[[int], tuple[int, list[str], str]],
+    stream: TextIO,
+    *,
+    is_screen: bool,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> int:
+    """Show what `look` returns for the exit code before: the next code, a screen's lines, and the same in one line."""
     code = 0
     shown = ""
     if is_screen:
         stream.write(ENTER)
     try:
         while True:
-            code, lines, line = _look(read, code)
+            code, lines, line = look(code)
             if is_screen:
                 stream.write(_screen(lines, clock()))
             elif line != shown:

@@ -20,7 +20,7 @@ from spotlessd.configuration.in_force import settings_in_force
 from spotlessd.configuration.origin import entries
 from spotlessd.configuration.settings import Settings, find_config, load_settings
 from spotlessd.doctor.checking import Check
-from spotlessd.doctor.doctor import run_checks
+from spotlessd.doctor.doctor import run_checks, run_cluster_checks
 from spotlessd.errors import ConfigError
 from spotlessd.folders.mount_memory import MountMemory
 from spotlessd.folders.own_folders import refuse_remote_ledger
@@ -133,8 +133,8 @@ def _finding_text(finding: Finding, roots: int) -> str:
     return f"{place}: {finding.verdict}" + (f": {finding.note}" if finding.note else "")
 
 
-def doctor(config: Path | None, *, as_json: bool) -> Answer:
-    """Run every check; without a usable config the machine is looked at all the same."""
+def doctor(config: Path | None, *, as_json: bool, is_cluster: bool = False) -> Answer:
+    """Run every check; without a usable config the machine is looked at too. `is_cluster`: only the cluster."""
     settings = None
     checks: list[Check] = []
     try:
@@ -146,7 +146,10 @@ def doctor(config: Path | None, *, as_json: bool) -> Answer:
         if settings is not None:
             fix = "Correct it. The daemon goes on with the settings before it; those are looked at below."
         checks.append(Check("config", ok=False, detail=str(error), fix=fix))
-    checks += run_checks(settings)
+    if not is_cluster:
+        checks += run_checks(settings)
+    elif settings is not None:
+        checks += run_cluster_checks(settings)
     exit_code = EXIT_UNAVAILABLE if any(check.ok is False for check in checks) else 0
     if as_json:
         values = {"ok": exit_code == 0, "checks": [asdict(check) for check in checks]}

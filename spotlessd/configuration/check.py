@@ -16,7 +16,12 @@ from spotlessd.configuration.toml_locate import KeyPath
 
 MOST_ROUNDS = 20
 """Each round takes something out; a model that still refuses what is left then is not asked further."""
-STAND_INS = {"name": "stand-in-{}", "input": "stand-in/{}/in", "output": "stand-in/{}/out"}
+STAND_IN_FOLDER = "stand-in"
+STAND_INS = {
+    "name": "stand-in-{}",
+    "input": f"{STAND_IN_FOLDER}/{{}}/in",
+    "output": f"{STAND_IN_FOLDER}/{{}}/out",
+}
 """What stands for a refused key of a root that has no default."""
 
 Model = TypeVar("Model", bound=BaseModel)

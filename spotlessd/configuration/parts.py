@@ -26,8 +26,8 @@ def retry_policy(settings: Settings) -> RetryPolicy:
 
 
 def worker_setup(settings: Settings) -> WorkerSetup:
-    """Return what the worker loads: the ways of filling that the roots ask for, each once."""
-    options = (settings.restore_options(root).inpaint for root in settings.roots)
+    """Return what the worker loads: the ways of filling that the roots ask for, or the config without roots."""
+    options = (settings.restore_options(root).inpaint for root in settings.roots or (None,))
     first, *more = dict.fromkeys(InpaintOptions(each.method, each.big_lama_path) for each in options)
     return WorkerSetup(
         device=settings.device_options(),

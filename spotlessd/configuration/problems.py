@@ -19,6 +19,7 @@ ENV_PREFIX = "SPOTLESSD_"
 OTHER_VARIABLES = frozenset({"SPOTLESSD_CONFIG", "SPOTLESSD_CRASH_AT"})
 """Read elsewhere: the config's path, and the point where crash tests end the process."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+OPTIONAL_NAME_PATTERN = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$"
 SUFFIX_PATTERN = r"^\.[A-Za-z0-9]+$"
 ENDING_PATTERN = r"^[_.-][A-Za-z0-9_.-]+$"
 GPU_PATTERN = r"^([0-9]{1,3}|(GPU|MIG)-[0-9A-Za-z/-]+)$"
@@ -30,9 +31,16 @@ PATTERN_WORDS = {
     WEB_PATTERN: "an address with http:// or https://, or nothing",
     ENDING_PATTERN: "the end of a name without its suffix, with the '_', '-' or '.' that sets it off, as in _ir",
     NAME_PATTERN: "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit",
+    OPTIONAL_NAME_PATTERN: "letters, digits, '.', '_' and '-', at most 64, the first a letter or digit, or nothing",
     SUFFIX_PATTERN: "a suffix with its dot, as in .tif",
 }
 SHOWN_CHARACTERS = 60
+ADDRESS_PASSWORD = re.compile(
+    r"(?P<before>[a-z][a-z0-9+.-]*:/+[^:]*:)(?:.*(?P<at>@)|(?!\d+(?:[/?#'\"]|$)).*)", re.I | re.S
+)
+"""A password in an address: up to the last @, or to the end if there is none and no port."""
+QUERY_PASSWORD = re.compile(r"(?P<before>(?:password|[?&][^=&]*%[^=&]*)\s*=).*", re.I | re.S)
+"""A password as a parameter, also where the parameter's name is written with %; all that follows goes with it."""
 CORE_RULE = re.compile(r"^(?P<key>[a-z_]+\.[a-z_]+) = (?P<rest>.*)$", re.DOTALL)
 QUOTED = re.compile(r"'([^']*)'")
 
@@ -167,8 +175,14 @@ def _expectation(detail: dict[str, Any]) -> str:
     return f"{_shown(detail['input'])} came; expected: {expected}{hint or '.'}"
 
 
+def hide_password(text: str) -> str:
+    """Return `text` with stars for the password of an address in it; rather too much is hidden than too little."""
+    text = QUERY_PASSWORD.sub(lambda found: f"{found['before']}***", text)
+    return ADDRESS_PASSWORD.sub(lambda found: f"{found['before']}***{found['at'] or ''}", text)
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(hide_password(value)) if isinstance(value, str) else hide_password(repr(value))
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 

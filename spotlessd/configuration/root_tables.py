@@ -5,9 +5,9 @@ station's. What a profile and the station's tables make together keeps the core'
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from spotless_core.options import FilmFormat, InpaintMethod, InpaintOptions, MaskOptions, Sensitivity
 from spotlessd.configuration.problems import NAME_PATTERN
@@ -58,6 +58,18 @@ class RootSettings(Section):
     film_format: FilmFormat | None = None
     mask: RootMaskSettings = RootMaskSettings()
     inpaint: RootInpaintSettings = RootInpaintSettings()
+    _input_marker: str | None = PrivateAttr(default=None)
+
+    @property
+    def input_marker(self) -> str | None:
+        """What stands in the input's marker: None for the station's id, "" for no marker. No key of the file."""
+        return self._input_marker
+
+    def known_by(self, input_marker: str) -> Self:
+        """Return it with an input that carries this marker; "" for none."""
+        known = self.model_copy()
+        known._input_marker = input_marker
+        return known
 
     def profile_values(self) -> dict[str, str]:
         """Return the keys that differ from the station's, with their values, as they are written in the file."""

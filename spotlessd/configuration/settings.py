@@ -6,14 +6,11 @@ nothing is ignored in silence: an unknown key, an unknown SPOTLESSD_ variable or
 all of them are reported at once (configuration/problems.py words them; configuration/sections.py has the tables).
 """
 
-import hashlib
-import json
 import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +25,7 @@ from pydantic_settings import (
 
 from spotless_core.options import DeviceOptions, FilmFormat, RestoreOptions
 from spotlessd.configuration.check import merged, validate
+from spotlessd.configuration.cluster_tables import LOCAL, ClusterSettings, Engine, ShareSettings, WorkerSettings
 from spotlessd.configuration.folder_overlap import find_overlaps, lies_in_by_name
 from spotlessd.configuration.problems import (
     ENV_PREFIX,
@@ -35,10 +33,12 @@ from spotlessd.configuration.problems import (
     ConfigSource,
     Placed,
     dotted,
+    hide_password,
     unknown_environment,
     unknown_key,
     word_rules,
 )
+from spotlessd.configuration.recipes import recipe_of
 from spotlessd.configuration.root_tables import RootSettings
 from spotlessd.configuration.sections import (
     DetectSettings,
@@ -55,17 +55,15 @@ from spotlessd.configuration.sections import (
     ReviewSettings,
     WatchSettings,
 )
+from spotlessd.configuration.share_rules import missing_roots, roots_out_of_shares, shares_taken_twice
 from spotlessd.configuration.toml_locate import KeyPath
-from spotlessd.errors import ConfigError, DaemonError
-from spotlessd.packaged import packaged_file
+from spotlessd.errors import ConfigError
 
 CONFIG_NAME = "spotlessd.toml"
 CONFIG_VARIABLE = "SPOTLESSD_CONFIG"
 SYNTAX_PLACE = re.compile(r"\s*\(at line (?P<line>\d+), column \d+\)|\s*\(at end of document\)")
 SHOWN_LINE = 80
 """Characters of a line that is no TOML."""
-NO_PIXELS = ("max_megapixels", "preview_long_side_px", "mask_format", "allow_reencode", "allow_transcode")
-"""Options that change no pixel of a scan that came through without them."""
 SPOOL_NAME = "spool"
 SYSTEM_CONFIG = Path("/etc/spotlessd/spotlessd.toml")
 
@@ -86,7 +84,9 @@ class Settings(BaseSettings):
     state_dir: Path = Path("state")
     film_format: FilmFormat = FilmFormat.AUTO
     max_megapixels: Annotated[Number, Field(gt=0, le=20000)] = 2000.0
-    roots: Annotated[tuple[RootSettings, ...], Field(min_length=1)]
+    roots: tuple[RootSettings, ...] = ()
+    engine: Engine = LOCAL
+    shares: tuple[ShareSettings, ...] = ()
     watch: WatchSettings = WatchSettings()
     detect: DetectSettings = DetectSettings()
     mask: MaskSettings = MaskSettings()
@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     review: ReviewSettings = ReviewSettings()
     notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    worker: WorkerSettings = WorkerSettings()
     _config_path: Path = PrivateAttr(default=Path())
     _is_kept: bool = PrivateAttr(default=False)
 
@@ -106,6 +108,11 @@ class Settings(BaseSettings):
     def config_path(self) -> Path:
         """The file these settings were read from, absolute."""
         return self._config_path
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether scans are computed by a cluster."""
+        return self.engine != LOCAL
 
     @property
     def is_kept(self) -> bool:
@@ -151,19 +158,8 @@ class Settings(BaseSettings):
         return self.watch.spool_dir or self.state_dir / SPOOL_NAME
 
     def recipe(self, root: RootSettings | None = None) -> str:
-        """Return 12 hex digits over everything that changes pixels: the options and the shipped weights.
-
-        Left out: where big-lama lies (a moved file changes nothing), limits, preview, mask format, which scans are
-        refused, device, logs and queue.
-        """
-        options = asdict(self.restore_options(root))
-        for name in NO_PIXELS:
-            del options[name]
-        del options["inpaint"]["max_hole_um"], options["inpaint"]["max_seconds"]
-        options["inpaint"]["big_lama_path"] = self.inpaint.big_lama_path is not None
-        digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
-        digest.update(b"\0" + _weights_fingerprint().encode())
-        return digest.hexdigest()[:12]
+        """Return 12 hex digits over everything that changes pixels (recipes.py), of the station or of a root."""
+        return recipe_of(self.restore_options(root), has_big_lama=self.inpaint.big_lama_path is not None)
 
 
 def find_config(given: Path | None) -> Path:
@@ -228,16 +224,17 @@ def _parse(table: Mapping[str, Any], source: ConfigSource) -> Settings:
     problems += found
     if settings is not None:
         settings._config_path = source.path
+        refused = known.keys() - settings.model_fields_set
         settings = _with_absolute_paths(settings, source.path)
-        problems += _root_problems(settings, source)
+        problems += _root_problems(settings, source, refused)
     problems += [(last, problem) for problem in unknown_environment(Settings, source.environ)]
     if problems or settings is None:
         raise ConfigError(*(line for _, line in sorted(problems, key=lambda problem: problem[0])))
     return settings
 
 
-def _root_problems(settings: Settings, source: ConfigSource) -> list[Placed]:
-    """Return what is wrong with the roots together and with their profiles.
+def _root_problems(settings: Settings, source: ConfigSource, refused: Collection[str]) -> list[Placed]:
+    """Return what is wrong with the roots together and with their profiles. `refused`: top keys that were taken out.
 
     Folders are compared by name; those that reach each other through links are found when they are opened.
     """
@@ -246,6 +243,12 @@ def _root_problems(settings: Settings, source: ConfigSource) -> list[Placed]:
     def blame(place: KeyPath, text: str) -> None:
         problems.append((source.order(place), f"{source.place(place)}: {dotted(place)}: {text}"))
 
+    is_worker = settings.is_clustered and bool(settings.shares)
+    found = [*missing_roots(settings.roots, is_worker=is_worker, refused=refused), *shares_taken_twice(settings.shares)]
+    if settings.is_clustered and "shares" not in refused:
+        found += roots_out_of_shares(settings.roots, settings.shares, source.path.parent)
+    for place, text in found:
+        blame(place, text)
     seen: dict[str, int] = {}
     for index, root in enumerate(settings.roots):
         if root.name in seen:
@@ -281,6 +284,8 @@ def _with_absolute_paths(settings: Settings, path: Path) -> Settings:
             "state_dir": absolute(settings.state_dir),
             "watch": settings.watch.model_copy(update={"spool_dir": optional(settings.watch.spool_dir)}),
             "roots": roots,
+            "shares": tuple(share.model_copy(update={"path": absolute(share.path)}) for share in settings.shares),
+            "cluster": settings.cluster.model_copy(update={"password_file": optional(settings.cluster.password_file)}),
             "inpaint": settings.inpaint.model_copy(update={"big_lama_path": optional(settings.inpaint.big_lama_path)}),
             "review": settings.review.model_copy(update={"token_file": optional(settings.review.token_file)}),
             "log": settings.log.model_copy(update={"file": optional(settings.log.file)}),
@@ -293,30 +298,8 @@ def _syntax_problem(path: Path, text: str, message: str) -> str:
     found = SYNTAX_PLACE.search(message)
     line = int(found["line"]) if found and found["line"] else max(len(text.splitlines()), 1)
     lines = text.splitlines()
-    written = lines[line - 1].strip()[:SHOWN_LINE] if 0 < line <= len(lines) else ""
+    written = hide_password(lines[line - 1].strip())[:SHOWN_LINE] if 0 < line <= len(lines) else ""
     return (
         f"{path}:{line}: not TOML: {SYNTAX_PLACE.sub('', message)}. The line: {written!r}. "
         "Texts stand in quotes, numbers without quotes and unit."
     )
-
-
-def _weights_fingerprint() -> str:
-    """Return the checksums of the shipped weights, or "" if this installation has none."""
-    try:
-        manifest = tomllib.loads(packaged_file("models", "manifest.toml").read_text(encoding="utf-8"))
-    except DaemonError:
-        return ""
-    return " ".join(sorted(_checksums(manifest)))
-
-
-def _checksums(value: object) -> Iterator[str]:
-    """Yield every `sha256` in the manifest, however its tables are laid out."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "sha256":
-                yield str(inner)
-            else:
-                yield from _checksums(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _checksums(inner)

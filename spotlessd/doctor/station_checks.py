@@ -38,7 +38,7 @@ MEMORY_KINDS = frozenset({"tmpfs", "ramfs"})
 def check_station(settings: Settings, run: Runner) -> Iterator[Check]:
     """Look at everything that is the station's own."""
     folders = [folder for root in settings.roots for folder in (root.input, root.output)]
-    hanging = {folder for folder in dict.fromkeys(folders) if not _answers(folder, run)}
+    hanging = {folder for folder in dict.fromkeys(folders) if not folder_answers(folder, run)}
     if not hanging:
         problems = overlapping_folders(settings)
         yield Check("folders", not problems, "; ".join(problems) or "none lies in another", "Use separate folders.")
@@ -150,7 +150,7 @@ def _notify_checks(settings: Settings) -> Iterator[Check]:
         )
 
 
-def _answers(folder: Path, run: Runner) -> bool:
+def folder_answers(folder: Path, run: Runner) -> bool:
     """Tell whether a folder can be looked into within a time; a share that is gone may hang without end."""
     code = "import os, sys; os.path.isdir(sys.argv[1]) and os.listdir(sys.argv[1])"
     return run([sys.executable, "-c", code, str(folder)], FOLDER_SECONDS).exit_code != EXIT_TIMED_OUT

@@ -93,6 +93,7 @@ class Root:
     `unread`: what the last scan could not look at; nothing there counts as gone. `left_out`: what lies there and is not
     taken, with the reason. `is_away`: as `ensure_available` found last. `reading` None: `is_network` and `is_polled`
     are as given; else they follow what is mounted. `places`: where its folders lay when they were last there.
+    `input_marker`: what stands in the input's marker if not the station's id; "" where none can be written.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Root:
     left_out: dict[str, str] = field(default_factory=dict)
     is_away: bool = False
     places: MountedPlaces = field(default_factory=MountedPlaces)
+    input_marker: str | None = None
     _devices: dict[Path, int] = field(default_factory=dict)
 
     @property
@@ -137,9 +139,11 @@ class Root:
 
     def _check(self) -> None:
         devices, problems = {}, []
-        for folder in (self.input, self.output):
+        marker = self.station_id if self.input_marker is None else self.input_marker
+        for folder, owner in ((self.input, marker), (self.output, self.station_id)):
             try:
-                check_marker(folder, self.station_id)
+                if owner:
+                    check_marker(folder, owner)
                 if folder == self.input:
                     _look_into(folder)
                 devices[folder] = _device_of(folder)
@@ -152,10 +156,8 @@ class Root:
             return
         self.places.check(devices)
         if lies_in_on_disk(self.output, self.input) or lies_in_on_disk(self.input, self.output):
-            raise RootUnavailableError(
-                f"{self.output} and {self.input} reach each other through what is mounted now; "
-                f"results would be taken for scans. Mount them apart."
-            )
+            where = f"{self.output} and {self.input} reach each other through what is mounted now"
+            raise RootUnavailableError(f"{where}; results would be taken for scans. Mount them apart.")
         self._devices = devices
         self._look_at_mount()
         for folder in known:

@@ -24,10 +24,11 @@ def open_roots(settings: Settings) -> list[Root]:
     if problems:
         raise ConfigError(*(f"{settings.config_path}: roots: {problem}" for problem in problems))
     roots = []
-    rules = _name_rules(settings.watch)
+    rules = name_rules(settings.watch)
     for root in settings.roots:
-        for folder in (root.input, root.output):
-            refuse_foreign_marker(folder, settings.station_id)
+        if root.input_marker != "":
+            refuse_foreign_marker(root.input, root.input_marker or settings.station_id)
+        refuse_foreign_marker(root.output, settings.station_id)
         is_network = mount_of(root.input).is_network
         reading = Reading(settings.watch.mode, settings.watch.spool)
         roots.append(
@@ -41,12 +42,14 @@ def open_roots(settings: Settings) -> list[Root]:
                 is_polled=reading.is_polled(is_network=is_network),
                 profile=Profile(settings.restore_options(root), settings.recipe(root), root.priority),
                 reading=reading,
+                input_marker=root.input_marker,
             )
         )
     return roots
 
 
-def _name_rules(watch: WatchSettings) -> NameRules:
+def name_rules(watch: WatchSettings) -> NameRules:
+    """Return which names are scans by these settings."""
     return NameRules(
         _lowered(watch.extensions),
         watch.ignore,

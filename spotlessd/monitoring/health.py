@@ -6,13 +6,14 @@ restart helps. readyz fails while scans are not being restored, and says why: a 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 from loguru import logger
+from prometheus_client.metrics_core import Metric
 
 from spotlessd.errors import LedgerError
 from spotlessd.monitoring.metrics import CONTENT_TYPE, DiskGauge, render
@@ -34,9 +35,16 @@ class Page:
 
 
 class HealthPages:
-    """Makes the answers for one station. `vitals`: as the loop knows them now."""
+    """Makes the answers for one station. `vitals`: as the loop knows them now. `more`: figures from memory, no I/O."""
 
-    def __init__(self, state_dir: Path, folders: Mapping[str, Path], vitals: Callable[[], Vitals]) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        folders: Mapping[str, Path],
+        vitals: Callable[[], Vitals],
+        more: Callable[[], Iterable[Metric]] = tuple,
+    ) -> None:
+        self._more = more
         self._state_dir = state_dir
         self._disk = DiskGauge(folders)
         self._vitals = vitals
@@ -63,7 +71,7 @@ class HealthPages:
 
     def metrics(self) -> Page:
         """All figures."""
-        return Page(200, render(self._status(), self._vitals(), self._disk.read()), CONTENT_TYPE)
+        return Page(200, render(self._status(), self._vitals(), self._disk.read(), self._more()), CONTENT_TYPE)
 
     def page(self, path: str) -> Page:
         """Return the answer to a GET of `path`."""

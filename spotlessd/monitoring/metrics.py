@@ -6,7 +6,8 @@ bytes. Nothing here waits for the main loop, so figures are fresh when it is idl
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -42,14 +43,27 @@ class DiskGauge:
         return found
 
 
-def render(status: StationStatus, vitals: Vitals, disk_free: Mapping[str, int]) -> bytes:
-    """Return all figures as Prometheus reads them."""
+def render(status: StationStatus, vitals: Vitals, disk_free: Mapping[str, int], more: Iterable[Metric] = ()) -> bytes:
+    """Return all figures as Prometheus reads them; `more`: what this module does not know, a cluster's for example."""
+    return render_figures(chain(_Figures(status, vitals, disk_free).collect(), more))
+
+
+def render_figures(figures: Iterable[Metric]) -> bytes:
+    """Return these figures as Prometheus reads them: for a program without a station's status."""
     registry = CollectorRegistry()
-    registry.register(_Figures(status, vitals, disk_free))
+    registry.register(_Given(tuple(figures)))
     return generate_latest(registry)
 
 
-class _Figures(Collector):
+class _Given(Collector):
+    def __init__(self, figures: tuple[Metric, ...]) -> None:
+        self._given = figures
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._given
+
+
+class _Figures:
     def __init__(self, status: StationStatus, vitals: Vitals, disk_free: Mapping[str, int]) -> None:
         self._status = status
         self._vitals = vitals

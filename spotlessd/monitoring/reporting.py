@@ -6,7 +6,7 @@ monitors read the ledger themselves. Nothing in here waits for anybody.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ from spotlessd.sqlite.board import Board
 from spotlessd.sqlite.figures import LedgerFigures
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from spotlessd.monitoring.health import HealthServer
 
 SNAPSHOT_SECONDS = 10.0
@@ -74,6 +76,8 @@ class Reporter:
         self._settings: Settings | None = None
         self._messenger: Messenger | None = None
         self._server: HealthServer | None = None
+        self.more_figures: Callable[[], Iterable[Metric]] = tuple
+        """What /metrics has beside the station's own: a cluster's. Must not wait for anything."""
         self._server_trouble: tuple[Trouble, ...] = ()
         self._turned = time.monotonic()
         self._ledger_trouble = ""
@@ -137,8 +141,14 @@ class Reporter:
         from spotlessd.monitoring.health import HealthPages, HealthServer
 
         folders = {root.name: root.output for root in settings.roots} | {"state": settings.state_dir}
+
+        def more() -> Iterable[Metric]:
+            return self.more_figures()
+
         try:
-            self._server = HealthServer(settings.health.port, HealthPages(settings.state_dir, folders, self._vitals))
+            self._server = HealthServer(
+                settings.health.port, HealthPages(settings.state_dir, folders, self._vitals, more)
+            )
         except OSError as error:
             text = f"health.port = {settings.health.port}: cannot be served ({error.strerror}). Choose another port."
             self._server_trouble = (Trouble(text),)

@@ -6,7 +6,7 @@ their final files, so that a rename is enough; job and attempt in their names ke
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 FOLDERS = {"image": "", "mask": "masks", "preview": "previews", "receipt": "receipts"}
@@ -58,6 +58,21 @@ def part_paths(output: Path, rel: str, job_id: int, attempt: int) -> Parts:
         role: output / base / folder / f".spotlessd-{job_id}-{attempt}-{role}.part" for role, base in FOLDERS.items()
     }
     return Parts(paths["image"], paths["mask"], paths["preview"], paths["receipt"])
+
+
+def turned(path: Path, turn: int) -> Path:
+    """Return where the worker of this turn writes a part: a ticket that was given away again has another; 0 = as it is.
+
+    A worker that was thought lost and is not never writes into its successor's file.
+    """
+    return path.with_name(f"{path.name.removesuffix('.part')}_t{turn}.part") if turn else path
+
+
+def turned_parts(parts: Parts, turn: int) -> Parts:
+    """Return the parts of this turn: image, mask and preview are the worker's, the rest is the station's."""
+    return replace(
+        parts, image=turned(parts.image, turn), mask=turned(parts.mask, turn), preview=turned(parts.preview, turn)
+    )
 
 
 def companion_part(parts: Parts, role: str) -> Path:

@@ -70,7 +70,10 @@ class InlineSupervisor:
         except Exception as error:  # noqa: BLE001 - as in the real child
             self._events.append(describe_failure(order, error))
         else:
-            self._events.append(Finished(order.job_id, order.attempt, receipt, 1.0))
+            self._events.append(Finished(order.job_id, order.attempt, receipt.to_dict(), 1.0))
+
+    def settle(self) -> None:
+        pass
 
     def poll(self, now: float) -> list[Event]:
         events, self._events = self._events, []

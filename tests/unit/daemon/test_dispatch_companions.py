@@ -44,7 +44,10 @@ class WorkingSupervisor:
     def submit(self, order: WorkOrder, now: float) -> None:
         self.orders.append(order)
         receipt = FakeRestorer().restore(order, lambda step, fraction: None)
-        self.events.append(Finished(order.job_id, order.attempt, receipt, 1.0))
+        self.events.append(Finished(order.job_id, order.attempt, receipt.to_dict(), 1.0))
+
+    def settle(self) -> None:
+        pass
 
     def poll(self, now: float) -> list[Event]:
         events, self.events = self.events, []

@@ -7,9 +7,11 @@ import pytest
 from spotlessd.errors import DaemonError
 from spotlessd.packaged import packaged_file
 
+UNITS = ["spotlessd@.service", "spotlessd-worker@.service"]
 
-def unit_lines() -> list[str]:
-    return packaged_file("systemd", "spotlessd@.service").read_text(encoding="utf-8").splitlines()
+
+def unit_lines(name: str = "spotlessd@.service") -> list[str]:
+    return packaged_file("systemd", name).read_text(encoding="utf-8").splitlines()
 
 
 @pytest.mark.parametrize(
@@ -32,8 +34,22 @@ def test_the_unit_keeps_its_promises(line: str) -> None:
 @pytest.mark.parametrize(
     "key", ["PrivateDevices", "MemoryDenyWriteExecute", "ProtectClock", "ProcSubset", "DynamicUser"]
 )
-def test_the_unit_has_nothing_that_hides_the_graphics_card_or_its_files(key: str) -> None:
-    assert not [line for line in unit_lines() if line.startswith(f"{key}=")]
+@pytest.mark.parametrize("name", UNITS)
+def test_no_unit_has_anything_that_hides_the_graphics_card_or_its_files(key: str, name: str) -> None:
+    assert not [line for line in unit_lines(name) if line.startswith(f"{key}=")]
+
+
+def test_a_workers_unit_keeps_to_a_stations_but_for_what_it_starts_and_that_stations_may_remove_its_parts() -> None:
+    own = {line for line in unit_lines("spotlessd-worker@.service") if line and not line.startswith(("#", "["))}
+    station = {line for line in unit_lines() if line and not line.startswith(("#", "["))}
+
+    assert {line.partition("=")[0] for line in own ^ station} == {
+        "Description",
+        "ExecStart",
+        "ExecStartPre",
+        "ExecReload",
+        "UMask",
+    }
 
 
 def test_every_user_and_group_of_the_unit_is_made_by_sysusers() -> None:

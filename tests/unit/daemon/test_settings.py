@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from spotless_core.options import DetectOptions, DeviceOptions, InpaintOptions, MaskFormat, RestoreOptions
+from spotlessd.configuration import recipes
 from spotlessd.configuration import settings as settings_module
 from spotlessd.configuration.problems import known_keys
 from spotlessd.configuration.settings import Settings, find_config, load_settings
@@ -149,7 +150,7 @@ def test_a_missing_key_is_placed_at_its_table(tmp_path: Path) -> None:
 def test_a_config_without_roots_is_refused(tmp_path: Path) -> None:
     path = write_config(tmp_path, "roots = []\n", root="")
 
-    assert problems_of(path)[0].startswith(f"{path}:1: roots: [] came; expected: ")
+    assert problems_of(path)[0].startswith(f"{path}:1: roots: nothing came; at least one [[roots]] is required")
 
 
 def test_a_number_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ def test_the_recipe_changes_with_what_changes_pixels_only(tmp_path: Path) -> Non
 def test_the_recipe_changes_with_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = tmp_path / "manifest.toml"
     settings = load_settings(write_config(tmp_path))
-    monkeypatch.setattr(settings_module, "packaged_file", lambda folder, name: manifest)
+    monkeypatch.setattr(recipes, "packaged_file", lambda folder, name: manifest)
     manifest.write_text('[detector]\nfile = "d.safetensors"\nsha256 = "aa"\nlicence = "MIT"\n')
     first = settings.recipe()
     manifest.write_text('[detector]\nfile = "d.safetensors"\nsha256 = "aa"\nlicence = "CC0"\n')

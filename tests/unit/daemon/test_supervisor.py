@@ -100,7 +100,7 @@ def test_an_order_comes_back_as_a_receipt_and_part_files(make: Make, tmp_path: P
     finished = wait_for(supervisor, Finished)
 
     assert isinstance(finished, Finished)
-    assert finished.receipt.outcome == "done"
+    assert finished.receipt["outcome"] == "done"
     assert (tmp_path / "image.part").read_bytes().startswith(b"RESTORED")
     assert supervisor.state is WorkerState.IDLE
 
