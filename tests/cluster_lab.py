@@ -75,8 +75,11 @@ class Lab:
     def start_station(self, name: str, *words: str, crash_at: str = "") -> subprocess.Popen[str]:
         return self.stations[name].start(*words, crash_at=crash_at, is_logged=True)
 
-    def worker(self, name: str, loader: str = "load_fake", extra: str = "") -> subprocess.Popen[str]:
-        """Start a worker, with a mount of its own; one of this name may have been started before."""
+    def worker(self, name: str, loader: str = "load_fake", extra: str = "", weights: str = "") -> subprocess.Popen[str]:
+        """Start a worker, with a mount of its own; one of this name may have been started before.
+
+        `weights`: what it says its weights are, "" = the truth.
+        """
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         mount = folder / "mount"
@@ -93,9 +96,16 @@ class Lab:
             **{name: value for name, value in os.environ.items() if not name.startswith("SPOTLESSD_")},
             "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
         }
+        words = [str(config), loader, *([weights] if weights else [])]
         with (folder / "worker.log").open("a") as log:
             self.workers[name] = subprocess.Popen(
-                [sys.executable, str(TESTS / "fake_cluster_worker.py"), str(config), loader],
+                [
+                    sys.executable,
+                    str(TESTS / "fake_cluster_worker.py"),
+                    str(config),
+                    loader,
+                    *([weights] * bool(weights)),
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -29,6 +29,11 @@ class StationView:
         """What people call it."""
         return self.facts.name or self.key
 
+    @property
+    def given(self) -> int:
+        """How many of its scans the cluster has now; its own facts are as old as its last beat."""
+        return self.waiting + self.in_hand + self.answers
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:

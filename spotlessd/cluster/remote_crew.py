@@ -41,6 +41,8 @@ class RemoteCrew(Crew):
         self._card = card
         self._configured = roots
         self._told_at = -math.inf
+        self._connected_at: float | None = None
+        self._has_had_time = False
         super().__init__(engine, commons, copier)
 
     def _lane(self, engine: Engine, seat: Seat, commons: Commons, copier: Copier) -> Dispatcher:
@@ -64,7 +66,7 @@ class RemoteCrew(Crew):
             return (str(link.refusal),)
         if link.trouble:
             return (link.trouble,)
-        if not view.slots:
+        if not view.slots and self._has_had_time:
             others = " with this station's weights; those that are alive have others" if view.other_slots else ""
             return (f"no worker of the cluster is alive{others}. Start one: spotlessd worker",)
         return ()
@@ -82,6 +84,7 @@ class RemoteCrew(Crew):
             LedgerError: the ledger could not be written; everything in hand is kept for the next tick.
         """
         self._cluster.listen()
+        self._note_connection(now)
         self._adopt(now)
         is_paused = not may_start
         for lane in sorted(self._remote, key=lambda lane: not lane.has_plan):
@@ -106,6 +109,14 @@ class RemoteCrew(Crew):
             return tuple(self._facts(lane) for lane in busy)
         state = "down" if self.troubles else "idle"
         return (WorkerFacts("cluster", state, None, "", "", (), 0.0, 0, None, self._cluster.why_not),)
+
+    def _note_connection(self, now: float) -> None:
+        """After a connection is made, workers may need a while to be seen: after an outage all come back at once."""
+        if self._cluster.link.trouble:
+            self._connected_at = None
+        elif self._connected_at is None:
+            self._connected_at = now
+        self._has_had_time = self._connected_at is not None and now - self._connected_at >= self._card.lost_seconds
 
     def _tell(self, *, is_paused: bool) -> None:
         trouble = self.pause_reason or "".join(self.troubles[:1])

@@ -12,13 +12,17 @@ from spotlessd.job import JobState
 
 @dataclass(frozen=True, slots=True)
 class StationCard:
-    """What does not change while a station runs. `weights`: SHA-256 as in its tickets; `started`: epoch seconds."""
+    """What does not change while a station runs. `weights`: SHA-256 as in its tickets; `started`: epoch seconds.
+
+    `lost_seconds`: silence after which a worker counts as lost.
+    """
 
     name: str
     weights: str
     shares: tuple[str, ...]
     started: float
     is_batch: bool = False
+    lost_seconds: float = 30.0
 
 
 def station_facts(

@@ -55,6 +55,17 @@ class AnswerKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NamingFacts:
+    """What a worker needs to publish. `station`: the receipt's; `companions`: files that go with the scan, each with
+    name, part, stem, ending (companions/names.py), size and mtime_ns. The mask's format is in the order's options.
+    """
+
+    station: dict[str, Any] = field(default_factory=dict)
+    keeps_timestamp: bool = False
+    companions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class TicketFacts:
     """What a ticket says beside its order. `size`, `mtime_ns`: of the scan. `output`: the root's output folder."""
 
@@ -70,13 +81,14 @@ class TicketFacts:
     publishes: str
     output: Path
     version: str = __version__
+    naming: NamingFacts = field(default_factory=NamingFacts)
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """One attempt of one job. `weights`: SHA-256 (hex) of the weights it wants; `order`: as portable_orders.py has it.
 
-    `publishes`: station | worker. `max_losses`: workers that may be lost over it.
+    `publishes`: station | worker, which needs `naming`. `max_losses`: workers that may be lost over it.
     """
 
     key: TicketKey
@@ -94,6 +106,7 @@ class Ticket:
     publishes: str
     output: Place
     order: dict[str, Any]
+    naming: NamingFacts = field(default_factory=NamingFacts)
 
     def to_json(self) -> str:
         """Return it as PostgreSQL keeps it.
@@ -116,7 +129,7 @@ class Ticket:
         values = _values(cls, text, "ticket")
         try:
             key, output = TicketKey(**values.pop("key")), Place(**values.pop("output"))
-            return cls(key=key, output=output, **values)
+            return cls(key=key, output=output, naming=NamingFacts(**values.pop("naming")), **values)
         except TypeError as error:
             raise TicketError(_unreadable("ticket", str(error))) from error
 
@@ -184,6 +197,7 @@ def make_ticket(order: WorkOrder, facts: TicketFacts, shares: Shares) -> Ticket:
         publishes=facts.publishes,
         output=output,
         order=values,
+        naming=facts.naming,
     )
 
 

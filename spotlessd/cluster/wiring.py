@@ -65,7 +65,9 @@ class ClusterComputing:
         names = {share.name: share.path for share in settings.shares}
         self._terms = RemoteTerms(station, Shares(names), cluster.max_losses, cluster.large_megapixels, cluster.publish)
         is_batch = settings.station_id.startswith("batch-")
-        self._card = StationCard(settings.station_id, weights, tuple(names), time.time(), is_batch)
+        self._card = StationCard(
+            settings.station_id, weights, tuple(names), time.time(), is_batch, cluster.lost_seconds
+        )
         lanes = min(cluster.window or MAX_WINDOW, MOST_LANES)
         self.seats = [Seat(f"cluster {number}", False, RemoteWorker(self.engine)) for number in range(lanes)]
         self._link.errands = (ProbeAnswers("station", station, names).answer,)

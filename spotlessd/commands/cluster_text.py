@@ -91,7 +91,7 @@ def _stations(overview: ClusterOverview) -> list[str]:
     for station in overview.stations:
         facts = station.facts
         oldest = duration_text(facts.oldest_seconds) if facts.oldest_seconds else "-"
-        numbers = [facts.given, facts.queued, facts.done, facts.held, facts.quarantined]
+        numbers = [station.given, facts.queued, facts.done, facts.held, facts.quarantined]
         rows.append((*_who(station), _station_state(station), *map(str, numbers), oldest))
     return _cut(table(rows).splitlines())
 

@@ -282,9 +282,24 @@ def test_a_refusal_of_postgresql_ends_a_single_run_with_its_code(bench: RemoteBe
 
 def test_without_workers_of_these_weights_the_trouble_says_so(bench: RemoteBench) -> None:
     bench.link.view = ClusterView(slots=0, other_slots=2)
+    bench.tick()
+    assert bench.crew.troubles == (), "right after a connection others may still be on their way"
+    bench.now += 30.0
+    bench.tick()
     assert "other" in bench.crew.troubles[0]
     bench.link.view = ClusterView(slots=0)
     assert "spotlessd worker" in bench.crew.troubles[0]
+
+
+def test_after_an_outage_workers_have_time_to_come_back(bench: RemoteBench) -> None:
+    bench.tick()
+    bench.now += 30.0
+    bench.link.trouble, bench.link.view = "PostgreSQL is away", ClusterView(slots=0)
+    bench.tick()
+    assert bench.crew.troubles == ("PostgreSQL is away",)
+    bench.link.trouble = ""
+    bench.tick()
+    assert bench.crew.troubles == ()
 
 
 def test_the_cluster_is_told_the_stations_numbers(bench: RemoteBench) -> None:
