@@ -10,8 +10,8 @@ from played_link import RemoteBench, open_remote_bench
 
 from spotlessd.cluster.station_link import ClusterView, Withdrawn
 from spotlessd.cluster.ticket_queue import Standing
-from spotlessd.cluster.tickets import Answer, AnswerKind
-from spotlessd.job import JobState, Overrides
+from spotlessd.cluster.tickets import Answer, AnswerKind, order_of
+from spotlessd.job import Base, JobState, Overrides
 
 
 @pytest.fixture
@@ -257,6 +257,25 @@ def test_a_mask_that_a_person_gave_goes_where_workers_can_read_it(bench: RemoteB
     bench.fail(bench.link.asked[0], exit_code=65)
     bench.tick()
     assert bench.parts() == set()
+
+
+def test_what_an_edit_teaches_is_fetched_from_the_share(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with open_remote_bench(tmp_path, feedback_dir=state) as bench:
+        mask = bench.root.output / "masks" / "frame.png"
+        mask.parent.mkdir()
+        mask.write_bytes(b"the mask of the first version")
+        bench.queue("frame.tif", Overrides(base=Base(1, mask, name="frame")), recipe="recipe+1")
+        bench.tick()
+        [ticket] = bench.link.asked
+        taught = order_of(ticket, 7, bench.shares, None).feedback
+        assert taught is not None and taught.is_relative_to(bench.root.output)
+        taught.write_bytes(b"crops")
+        bench.work(ticket, turn=7)
+        bench.tick()
+        [kept] = (state / "feedback").iterdir()
+        assert (kept.suffix, kept.read_bytes()) == (".npz", b"crops")
+        assert bench.parts() == set()
 
 
 def test_a_file_that_changed_while_the_cluster_had_it_is_not_published(bench: RemoteBench) -> None:
