@@ -23,6 +23,8 @@ EXIT_TERMINATED = 143
 IN_FORCE = "the config is wrong (see: spotlessd check-config); the daemon and this command go by the one before it."
 ABOUT_THE_CONFIG = frozenset({"check-config", "install-service"})
 """Commands that say what is wrong with a config, or need one that is right."""
+WITHOUT_FOLDERS = frozenset({"check-config", "config", "drain", "submit"})
+"""Commands for machines without folders of their own too; `status --cluster` is another."""
 EXIT_NO_PERMISSION = 77
 
 
@@ -61,6 +63,8 @@ def _run(given: argparse.Namespace) -> int:
         case "worker":
             return _run_worker(given)
     settings = _settings_for(given)
+    if given.command not in WITHOUT_FOLDERS and not getattr(given, "cluster", False):
+        _require_roots(settings, given.command)
     if given.command == "status" and given.watch:
         return _watch(settings, is_cluster=given.cluster)
     if given.command == "review":
@@ -79,6 +83,19 @@ def _init(folder: Path) -> int:
     print(f"A station is ready. Put scans into {config.parent / 'scans'} and start it:")
     print(f"  {_own_name()} run --config {config}")
     return 0
+
+
+def _require_roots(settings: "Settings", command: str) -> None:
+    """Refuse what a machine without folders of its own cannot do.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if not settings.roots:
+        raise ConfigError(
+            f"{settings.config_path}: no [[roots]], so this config is a worker's; `spotlessd {command}` needs a "
+            "station's. Start it with `spotlessd worker`, or give it a folder."
+        )
 
 
 def _own_name() -> str:
@@ -115,6 +132,7 @@ def _run_daemon(given: argparse.Namespace) -> int:
         settings = wait_for_config(given.config, print_line=lambda text: print(text, file=sys.stderr, flush=True))
     else:
         settings = load_settings(find_config(given.config))
+    _require_roots(settings, given.command)
     try:
         set_up_log(settings.log)
     except OSError as error:

@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from loguru import logger
-
 from spotlessd.commons import Commons, Seat
 from spotlessd.companions.companion_copy import Copier
 from spotlessd.configuration.parts import retry_policy, worker_limits, worker_setups
@@ -106,13 +104,3 @@ def computing_for(settings: Settings, ledger: Ledger, board: Board, loader: Load
     from spotlessd.cluster.wiring import ClusterComputing
 
     return ClusterComputing(settings, ledger, board)
-
-
-def keep_cluster(settings: Settings, before: Settings) -> Settings:
-    """Return a new config with the cluster of the one before: who computes is decided at the start."""
-    names = ("engine", "shares", "cluster")
-    kept = {name: getattr(before, name) for name in names}
-    if all(getattr(settings, name) == value for name, value in kept.items()):
-        return settings
-    logger.warning("engine, shares and cluster have changed; that holds from the next start of the daemon on")
-    return settings.model_copy(update=kept)

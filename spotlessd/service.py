@@ -15,7 +15,7 @@ from loguru import logger
 from spotlessd import __version__, publish
 from spotlessd.commons import Commons
 from spotlessd.companions.companion_copy import Copier
-from spotlessd.computing import computing_for, keep_cluster
+from spotlessd.computing import computing_for
 from spotlessd.configuration.in_force import keep_in_force
 from spotlessd.configuration.keeper import ConfigKeeper
 from spotlessd.configuration.parts import dispatch_settings, retry_policy
@@ -286,7 +286,6 @@ class Service:
         before = self._settings
         self._watcher.stop()
         self._edited.close()
-        settings = keep_cluster(settings, before)
         self._computing.change(settings)
         if settings.log != before.log:
             change_log(settings.log, before.log)

@@ -102,6 +102,8 @@ def run_batch(
             progress.close()
         has_sheet = not progress.is_stopping
         totals = write_report(batch, derived, began=began, has_sheet=has_sheet)
+        if progress.is_stopping:
+            totals.unseen = max(contents.scans - totals.scans, 0)
     return Outcome(batch, totals, _exit_code(code, totals), has_sheet)
 
 

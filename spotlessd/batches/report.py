@@ -67,11 +67,14 @@ class ScanLine:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the lines. `software`, `recipes`, `workers`: how many scans each has."""
+    """Sums over the lines. `software`, `recipes`, `workers`: how many scans each has. `unseen`: scans without a line,
+    for the run was stopped before it came to them.
+    """
 
     states: Counter[str] = field(default_factory=Counter)
     defects: int = 0
     work_seconds: float = 0.0
+    unseen: int = 0
     workers: Counter[str] = field(default_factory=Counter)
     software: Counter[str] = field(default_factory=Counter)
     recipes: Counter[str] = field(default_factory=Counter)
@@ -84,7 +87,7 @@ class Totals:
     @property
     def unfinished(self) -> int:
         """Scans that another run has to do."""
-        return sum(self.states[state] for state in (JobState.QUEUED, JobState.RUNNING, WAITING))
+        return sum(self.states[state] for state in (JobState.QUEUED, JobState.RUNNING, WAITING)) + self.unseen
 
     def add(self, line: ScanLine) -> None:
         """Take in one line."""

@@ -48,7 +48,8 @@ def check_config(settings: Settings) -> Answer:
     if problems:
         raise ConfigError(*(f"{settings.config_path}: roots: {problem}" for problem in problems))
     refuse_remote_ledger(settings)
-    lines = [f"{settings.config_path}: ok, station {settings.station_id}, recipe {settings.recipe()}"]
+    whose = f"station {settings.station_id}" if settings.roots else "for `spotlessd worker` only"
+    lines = [f"{settings.config_path}: ok, {whose}, recipe {settings.recipe()}"]
     for root in settings.roots:
         lines.append(f"{root.name}: {root.input} -> {root.output}")
         missing = [str(folder) for folder in (root.input, root.output) if not folder.is_dir()]

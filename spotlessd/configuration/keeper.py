@@ -16,8 +16,10 @@ from spotlessd.folders.station_roots import open_roots
 
 REST_SECONDS = 1.0
 """How long the file must stay the same before it is read without being asked."""
-NEED_RESTART = ("state_dir", "station_id")
-"""Keys that the lock, the ledger and the markers hang on."""
+NEED_RESTART = ("state_dir", "station_id", "engine")
+"""Keys that the lock, the ledger, the markers and the scans in others' hands hang on."""
+OF_A_CLUSTER = ("shares", "cluster")
+"""The same for a station in a cluster: a new folder on a new share could not be named to the workers."""
 
 Print = tuple[int, int, int] | None
 
@@ -53,10 +55,13 @@ class ConfigKeeper:
             return
         try:
             settings = load_settings(self.settings.config_path)
-            changed = [name for name in NEED_RESTART if getattr(settings, name) != getattr(self.settings, name)]
+            names = NEED_RESTART + (OF_A_CLUSTER if settings.is_clustered else ())
+            changed = [name for name in names if getattr(settings, name) != getattr(self.settings, name)]
             if changed:
                 self._refuse(f"{' and '.join(changed)} changed; that needs a restart. The old config stays in force.")
                 return
+            if not settings.roots:
+                raise ConfigError(f"{settings.config_path}: no [[roots]]; a station needs at least one")
             roots = open_roots(settings)
         except (ConfigError, StationBusyError) as error:
             self._refuse(f"the new config is wrong, the old one stays in force: {error}")

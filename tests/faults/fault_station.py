@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from daemon_station import Station
 from fake_workers import FakeRestorer, check_fake_header, restored_bytes
 
-from spotlessd import crash_points, service
+from spotlessd import computing, crash_points
 from spotlessd.configuration.settings import load_settings
 from spotlessd.job import JobState
 from spotlessd.ledger import Ledger
@@ -216,7 +216,7 @@ def run_service(
     """Run the daemon once, here, without a worker process."""
     settings = load_settings(config)
     set_up_log(settings.log)
-    service.Supervisor = InlineSupervisor  # type: ignore[assignment, misc]
+    computing.Supervisor = InlineSupervisor  # type: ignore[assignment, misc]
     return Service(settings, is_once=True, loader=loader, check=check).run()
 
 

@@ -134,6 +134,22 @@ def test_a_stop_ends_the_scan_in_hand_and_says_how_to_go_on(tmp_path: Path, numb
     batch.check_all_are_done_once()
 
 
+def test_a_stop_before_the_first_look_has_ended_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    batch = Submitted(tmp_path, 30)
+    for scan in batch.archive.rglob("*.tif"):
+        os.utime(scan)  # too young to be settled
+    settings = batch.config.read_text()
+    batch.config.write_text(settings.replace("settle_seconds = 0.3", "settle_seconds = 30"))
+    process = batch.start()
+    wait_for((batch.output / ".spotlessd-batch" / "state" / "config-in-force.json").exists)
+
+    process.terminate()
+    code = process.wait(DEADLINE_SECONDS)
+
+    assert code == 75
+    assert "30 scans are not done yet" in batch.log.read_text()
+
+
 def test_a_second_run_of_the_same_folder_is_refused_while_one_goes_on(tmp_path: Path) -> None:
     batch = Submitted(tmp_path, 30)
     process = batch.start(loader="load_timed_100")

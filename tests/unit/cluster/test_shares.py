@@ -40,6 +40,17 @@ def test_nothing_leaves_its_share(rel: str) -> None:
         Shares({"all": Path("/mnt")}).path_of(Place("all", rel))
 
 
+def test_a_path_that_may_leave_its_share_is_not_named() -> None:
+    with pytest.raises(NoShareError, match=r"has '\.\.' in it"):
+        Shares({"all": Path("/mnt")}).place_of(Path("/mnt/../etc/passwd"))
+
+
+def test_composed_and_decomposed_letters_stay_what_they_are() -> None:
+    shares = Shares({"all": Path("/mnt")})
+    names = {"\u00e4.tif", "a\u0308.tif", "back\\slash.tif"}
+    assert {shares.path_of(shares.place_of(Path("/mnt") / name)).name for name in names} == names
+
+
 def test_a_share_that_this_machine_lacks_is_named_with_those_it_has() -> None:
     with pytest.raises(NoShareError, match=r"no share 'rolls' \(it has: all\)"):
         Shares({"all": Path("/mnt")}).path_of(Place("rolls", "a.tif"))

@@ -127,3 +127,34 @@ def test_folders_that_reach_each_other_through_a_link_are_found_before_anything_
 
     assert "lies in input" in keeper.trouble
     assert not keeper.has_news
+
+
+SHARE = '[[shares]]\nname = "{}"\npath = "{}"\n'
+ENGINE = 'engine = "postgresql://db.lab/spotless"\n'
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        (CONFIG + SHARE.format("all", "."), "engine"),
+        (ENGINE + CONFIG + SHARE.format("all", ".") + SHARE.format("new", "/mnt"), "shares"),
+        (ENGINE + CONFIG + SHARE.format("all", ".") + "[cluster]\nwindow = 3\n", "cluster"),
+    ],
+)
+def test_who_computes_is_decided_at_the_start(path: Path, changed: str, key: str) -> None:
+    path.write_text(ENGINE + CONFIG + SHARE.format("all", "."))
+    keeper = ConfigKeeper(load_settings(path))
+    path.write_text(changed)
+
+    keeper.read()
+
+    assert keeper.trouble == f"{key} changed; that needs a restart. The old config stays in force."
+    assert not keeper.has_news
+
+
+def test_shares_of_a_station_without_a_cluster_need_no_restart(keeper: ConfigKeeper, path: Path) -> None:
+    path.write_text(CONFIG + SHARE.format("all", "."))
+
+    keeper.read()
+
+    assert keeper.trouble == ""
