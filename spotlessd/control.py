@@ -31,7 +31,8 @@ from spotlessd.sqlite.board import Board, Command
 
 EXIT_NOT_THERE = 66
 EXIT_NOT_UNDERSTOOD = 70
-PAUSED_NOW = "paused by a person, at once"
+PAUSED = "paused by a person"
+PAUSED_NOW = f"{PAUSED}, at once"
 PRUNE_SECONDS = 24 * 3600.0
 FIRST_IN_LINE = 1000
 """Priority of a job that a person asked for."""
@@ -127,7 +128,8 @@ class Control:
             return Reply(f"not paused: the pause was over at {clock_text(float(until))}, before it was read.")
         self._board.note(PAUSE_KEY, Pause(now, None if until is None else float(until)).to_json())
         length = "until `spotlessd resume`" if until is None else f"until {clock_text(float(until))}"
-        numbers = [str(job.id) for job in self._crew.jobs]
+        recalled = () if command.arguments.get("now") else self._crew.recall(PAUSED)
+        numbers = [str(job.id) for job in self._crew.jobs if job not in recalled]
         if not numbers:
             return Reply(f"paused {length}.")
         several = len(numbers) > 1

@@ -72,6 +72,10 @@ class Crew:
             # They share one queue: what one does not find, no other will in this round.
             may_start = may_start and not lane.finds_nothing
 
+    def recall(self, reason: str) -> tuple[Job, ...]:
+        """Take back what is in hand and no worker has begun, for nothing is to be started; returns those jobs."""
+        return ()
+
     def leave(self, reason: str, kind: FailureKind) -> None:
         """The station ends: give up the jobs in hand, for nobody will look after them.
 

@@ -82,7 +82,7 @@ class Ledger(LedgerReader):
             remember(connection, job_id, now, JobState.QUEUED, "")
             older = connection.execute(
                 "SELECT id FROM job WHERE root = ? AND rel = ? AND NOT (size = ? AND mtime_ns = ?)"
-                " AND state = 'queued' AND plan = ''",
+                " AND +state = 'queued' AND plan = ''",  # +: by the name, not through all that are queued
                 key_of(identity),
             ).fetchall()
             for row in older:

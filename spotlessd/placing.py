@@ -131,14 +131,22 @@ class Placer:
                 publish.take_back(root.output, result.plan)
                 crash_point("publish.taken_back")
                 result.plan = None
-        names = {role: {"name": name} for role, name in result.plan.names.items()}
-        if "station" in result.receipt:
-            self.engine.note_companions(found_companions({**result.receipt, "outputs": names}))
+        self.note(job, result.receipt, result.plan.names)
+
+    def note(self, job: Job, receipt: dict[str, Any], outputs: dict[str, str]) -> None:
+        """Write down a result that is published, and end its job. `outputs`: names by role, relative to the output.
+
+        Raises:
+            LedgerError: the ledger could not be written; call again.
+        """
+        names = {role: {"name": name} for role, name in outputs.items()}
+        if "station" in receipt:
+            self.engine.note_companions(found_companions({**receipt, "outputs": names}))
             crash_point("companion.noted")
-        state = JobState.HELD if result.receipt.get("outcome") == "held" else JobState.DONE
-        sha256 = str(result.receipt.get("input", {}).get("sha256", ""))
-        seconds = dict(result.receipt.get("seconds", {}))
-        if not self.engine.finish(job, state, result.plan.names, sha256, seconds, tally_of(result.receipt)):
+        state = JobState.HELD if receipt.get("outcome") == "held" else JobState.DONE
+        sha256 = str(receipt.get("input", {}).get("sha256", ""))
+        seconds = dict(receipt.get("seconds", {}))
+        if not self.engine.finish(job, state, outputs, sha256, seconds, tally_of(receipt)):
             logger.bind(job=job.id, file=job.identity.rel).warning("published, but the ledger's row had moved on")
 
     def undo(self, job: Job, root: Root, result: Result) -> None:

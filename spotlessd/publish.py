@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -67,8 +67,11 @@ class PublishPlan:
 def planned_parts(output: Path, rel: str, plan: PublishPlan) -> Parts:
     """Return the part files of the attempt that a plan was made for."""
     _, job_id, attempt, _ = PurePosixPath(plan.steps[-1].part).name.split("-")
-    companions = {step.role: output / step.part for step in plan.steps if step.role not in FOLDERS}
-    return replace(part_paths(output, rel, int(job_id), int(attempt)), companions=companions)
+    planned = {step.role: output / step.part for step in plan.steps}
+    companions = {role: part for role, part in planned.items() if role not in FOLDERS}
+    usual = part_paths(output, rel, int(job_id), int(attempt)).by_role()
+    image, mask, preview, receipt = (planned.get(role, usual[role]) for role in FOLDERS)
+    return Parts(image, mask, preview, receipt, companions)
 
 
 def planned_endings(plan: PublishPlan) -> dict[str, str]:

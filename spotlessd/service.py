@@ -51,6 +51,7 @@ from spotlessd.worker import Loader, load_pipeline
 LONGEST_WAIT_SECONDS = 0.5
 """How soon a command in the ledger is seen."""
 LEDGER_PAUSE_SECONDS = 5.0
+NEWS = "it waits for the new config"
 STOPPED = "the station was stopped before it was finished"
 LOST = "{}. Stopping, for another spotlessd may start there. Put the folder back, then start again"
 
@@ -223,6 +224,8 @@ class Service:
 
     def _work(self, now: float) -> None:
         self._control.tick()
+        if self._config.has_news:
+            self._crew.recall(NEWS)
         if not self._crew.jobs:
             self._apply_news()
         if self._watcher.tend():

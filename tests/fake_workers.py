@@ -3,7 +3,9 @@
 The loaders are module-level functions, so that a spawned child finds them by name. What a fake does with a scan is told
 by the scan's file name: `crash…` kills the worker, `hang…` never returns, `kill_first…` dies on its first attempt only,
 `freeze…` holds the interpreter too, `endless…` moves and never ends, `hog…` takes `HOG_MB` of memory, `segfault…` reads
-where nothing is, `long…` takes two seconds, `meet3…` ends only while three workers have such a scan at the same time.
+where nothing is, `long…` takes two seconds, `brief…` a fifth of one, `meet3…` ends only while three workers have such a
+scan at the same time, `gated…` adds a line to `begun-NAME` beside its folder and ends once `gate` lies there, `fail2…`
+fails in its first two attempts and may be tried again, `killworker…` kills a cluster's worker too.
 Run as a program it is a station's daemon with a fake worker: `fake_workers.py CONFIG [LOADER] [--once]
 [--no-links] [--recheck-soon] [--short-deadline]`.
 """
@@ -29,12 +31,14 @@ from spotless_core.errors import (
     UnsupportedScanError,
 )
 from spotless_core.receipt import FileFacts, InputFacts, Receipt
+from spotlessd.errors import SpoolError
 from spotlessd.messages import WorkerSetup, WorkOrder
 from spotlessd.worker import Loader, OnStep
 
 MAGIC = b"FAKE SCAN "
 HOG_MB = 600
 LONG_SECONDS = 2.0
+BRIEF_SECONDS = 0.2
 MEETING_SECONDS = 20.0
 SMALL_TILE_PX = 512
 
@@ -81,13 +85,14 @@ class FakeRestorer:
         return restored_bytes(source)
 
     def restore(self, order: WorkOrder, on_step: OnStep) -> Receipt:
+        begun = time.perf_counter()
         on_step("decode", 0.0)
         if order.given_mask is not None and not order.given_mask.is_file():
             raise ScanError("the given mask is not there.")
         result = self.result_of(order.source)
         source = order.source.read_bytes()
         time.sleep(self._step_seconds)
-        _take_time(order)
+        _take_time(order, on_step)
         _misbehave(order, on_step)
         on_step("inpaint", 0.5)
         contents = {
@@ -138,17 +143,26 @@ class FakeRestorer:
             coverage=0.0,
             preservation="exact",
             outside_mask_identical=True,
-            seconds={"total": 0.01},
+            seconds={"total": round(time.perf_counter() - begun, 4)},
             peak_memory_mb=1.0,
             based_on=FileFacts(order.base.name, order.base.sha256) if order.base is not None else None,
             decisions=() if order.decision is None else (order.decision,),
         )
 
 
-def _take_time(order: WorkOrder) -> None:
+def _take_time(order: WorkOrder, on_step: OnStep) -> None:
     """`long…` takes its time; `meet3…` waits until three workers are here, each with such a scan of its own."""
     if order.source_name.startswith("long"):
         time.sleep(LONG_SECONDS)
+    if order.source_name.startswith("brief"):
+        time.sleep(BRIEF_SECONDS)
+    if order.source_name.startswith("gated"):
+        beside = order.source.parents[1]
+        with (beside / f"begun-{order.source_name}").open("a") as begun:
+            begun.write(f"{os.getpid()}\n")
+        while not (beside / "gate").exists():
+            time.sleep(0.02)
+            on_step("inpaint", 0.5)
     if not order.source_name.startswith("meet"):
         return
     here = order.source.parents[1] / "meeting"
@@ -163,8 +177,9 @@ def _take_time(order: WorkOrder) -> None:
 
 def _misbehave(order: WorkOrder, on_step: OnStep) -> None:
     name = order.source_name
-    if name.startswith("crash") or (name.startswith("kill_first") and order.attempt == 1):
-        os.kill(os.getpid(), 9)
+    _die(name, order.attempt)
+    if name.startswith("fail") and order.attempt <= int(name[len("fail")]):
+        raise SpoolError("the copy broke off.")
     if name.startswith("hang"):
         time.sleep(3600)
     if name.startswith("endless"):
@@ -177,8 +192,6 @@ def _misbehave(order: WorkOrder, on_step: OnStep) -> None:
         held = bytearray(HOG_MB * 1_000_000)
         held[::4096] = b"x" * len(held[::4096])
         time.sleep(3600)
-    if name.startswith("segfault"):
-        ctypes.string_at(0)
     if name.startswith("bug"):
         raise ZeroDivisionError("our own mistake")
     if name.startswith("bad"):
@@ -191,6 +204,16 @@ def _misbehave(order: WorkOrder, on_step: OnStep) -> None:
     if name.startswith("edited"):
         with order.source.open("ab") as file:
             file.write(b"more")
+
+
+def _die(name: str, attempt: int) -> None:
+    """End the child, as `crash…`, `segfault…` and `kill_first…` ask; `killworker…` ends its parent too."""
+    if name.startswith("segfault"):
+        ctypes.string_at(0)
+    if name.startswith("killworker"):
+        os.kill(os.getppid(), 9)
+    if name.startswith(("crash", "killworker")) or (name.startswith("kill_first") and attempt == 1):
+        os.kill(os.getpid(), 9)
 
 
 def _run_short_of_memory(order: WorkOrder) -> None:
@@ -263,6 +286,10 @@ def main(check: Callable[[Path], None] = check_fake_header, loaders: Mapping[str
     settings = load_settings(Path(words[0]))
     loader = (loaders or globals())[words[1]] if len(words) > 1 else load_fake
     set_up_log(settings.log)
+    if seconds := os.environ.get("LAB_ANSWER_SECONDS"):  # as in fake_cluster_worker.py
+        from spotlessd.cluster import wire
+
+        wire.ANSWER_SECONDS = float(seconds)
     if "--short-deadline" in sys.argv:
         start_checks.DEADLINE_BASE_SECONDS = 2.0
     if "--recheck-soon" in sys.argv:

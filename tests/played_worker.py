@@ -75,6 +75,7 @@ class PlayedLink:
         self.wanted = (0, 0)
         self.answers: list[tuple[Taken, Answer]] = []
         self.returned: list[tuple[Taken, str, float]] = []
+        self.plans: list[tuple[Taken, str]] = []
         self.progressed: list[tuple[TicketKey, str, float]] = []
         self.facts = WorkerMachine()
         self.pulses = 0
@@ -87,6 +88,9 @@ class PlayedLink:
 
     def give_back(self, taken: Taken, reason: str, seconds: float) -> None:
         self.returned.append((taken, reason, seconds))
+
+    def publishing(self, taken: Taken, plan: str) -> None:
+        self.plans.append((taken, plan))
 
     def progress(self, key: TicketKey, step: str, fraction: float) -> None:
         self.progressed.append((key, step, fraction))

@@ -12,6 +12,7 @@ worker_link.py    a worker's: tickets in, answers out, heartbeats, lost workers'
 window.py         how many tickets a station may have in the cluster: fairness
 remote_worker.py  stands in for a child process in a station's lane
 worker_service.py `spotlessd worker`
+worker_publishing.py   names given by the worker, where the config says so; ticket_files.py finds what lies there
 overview.py       the whole cluster as one picture, for status and metrics
 overview_views.py, overview_warnings.py   its values; what is said about them
 cluster_figures.py   the same for Prometheus

@@ -3,14 +3,21 @@
 Each claim gets a `turn` that no other claim ever has; what a worker sends counts only with the ticket's current one.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from spotlessd.cluster import reaping
 from spotlessd.cluster.procrastinate_jobs import end_job, lock_job, queue_again, tell_station
 from spotlessd.cluster.ticket_rows import KEY, Taken, kept_json, key_columns, key_values, plain, taken_of
-from spotlessd.cluster.tickets import Answer, AnswerKind, TicketError, TicketKey
+from spotlessd.cluster.tickets import Answer, AnswerKind, Ticket, TicketError, TicketKey
 from spotlessd.cluster.wire import Wire
 
+NAMES_LOCK = 7_071_736
+"""The first half of the advisory locks under which plans are noted; any number that nobody else uses."""
+NAMES_SECONDS = 2.0
+"""How long a result whose names may be in another's way rests before it is computed again."""
+VERSION = re.compile(r"(~\d+)+\Z")
 UNREADABLE_SECONDS = 60.0
 """A ticket that this version cannot read is left to others for so long."""
 
@@ -89,7 +96,8 @@ async def answer(wire: Wire, taken: Taken, given: Answer) -> bool:
     key = taken.ticket.key
     status = await lock_job(wire, taken.procrastinate_id)
     rows = await wire.rows(
-        "UPDATE spotlessd_tickets SET state = 'answered', answer = %s, answered_at = now(), step = '', fraction = 1"  # noqa: S608
+        "UPDATE spotlessd_tickets SET state = 'answered', answer = %s, answered_at = now(), step = '', fraction = 1,"  # noqa: S608
+        " plan = ''"
         f" WHERE {KEY} AND turn = %s AND state IN ('doing', 'publishing') RETURNING procrastinate_id",
         kept_json(given.to_json()),
         *key_values(key),
@@ -109,6 +117,50 @@ async def answer(wire: Wire, taken: Taken, given: Answer) -> bool:
         taken.turn,
     )
     return bool(rows)
+
+
+async def publishing(wire: Wire, taken: Taken, plan: str) -> bool:
+    """Note a plan, if its turn is the current one and nobody else's names can be in its way.
+
+    Two scans of one stem (`a.tif`, `a.jpg`), or one scan of two ledgers, want the same names. While one of them is
+    named, or was when its worker was lost, the other is given back: their files may be equal, byte for byte, and could
+    not be told apart.
+    """
+    await wire.rows("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", NAMES_LOCK, plain(repr(_names_of(taken.ticket))))
+    key = key_values(taken.ticket.key)
+    mine = await wire.rows(
+        f"SELECT id FROM spotlessd_tickets WHERE {KEY} AND turn = %s AND state IN ('doing', 'publishing')",  # noqa: S608
+        *key,
+        taken.turn,
+    )
+    if not mine:
+        return False
+    others = await wire.rows("SELECT ticket::text FROM spotlessd_tickets WHERE plan <> '' AND id <> %s", mine[0][0])
+    if plan and any(_are_beside(text, taken.ticket) for (text,) in others):
+        await _return(wire, mine[0][0], taken.turn, "a scan of the same name is being published", NAMES_SECONDS)
+        return False
+    rows = await wire.rows(
+        "UPDATE spotlessd_tickets SET state = CASE WHEN %s = '' THEN 'doing' ELSE 'publishing' END, plan = %s"  # noqa: S608
+        f" WHERE {KEY} AND turn = %s AND state IN ('doing', 'publishing') RETURNING 1",
+        plain(plan),
+        plain(plan),
+        *key,
+        taken.turn,
+    )
+    return bool(rows)
+
+
+def _names_of(ticket: Ticket) -> tuple[str, str, str]:
+    """Return what results have in common whose names may be the same: folder, and stem without a version's number."""
+    rel = PurePosixPath(ticket.rel)
+    return ticket.output.share, str(PurePosixPath(ticket.output.rel, rel.parent)), VERSION.sub("", rel.stem).casefold()
+
+
+def _are_beside(text: str, ticket: Ticket) -> bool:
+    try:
+        return _names_of(Ticket.from_json(text)) == _names_of(ticket)
+    except TicketError:
+        return True  # of another version: better wait for it
 
 
 async def give_back(wire: Wire, taken: Taken, reason: str, seconds: float) -> bool:

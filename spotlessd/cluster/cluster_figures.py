@@ -38,25 +38,37 @@ def cluster_metrics(overview: ClusterOverview | None, now: float) -> Iterable[Me
     yield from _stations(overview.stations)
 
 
+LONG_SECONDS = 0.1
+REST_SECONDS = 30.0
+"""A picture that took `LONG_SECONDS`, of a hundred thousand tickets for example, is not read again before this."""
+
+
 class ClusterPicture:
     """Keeps the last picture of the cluster for /metrics. A link's errand refreshes it; any thread may read it."""
 
     def __init__(self, lost_seconds: float, clock: Callable[[], float] = time.time) -> None:
         self._lost_seconds = lost_seconds
         self._clock = clock
+        self._rest_until = 0.0
         self.overview: ClusterOverview | None = None
 
     async def refresh(self, connection: psycopg.AsyncConnection) -> None:
-        """Read it anew; for `Link.errands`.
+        """Read it anew, unless it took long a short while ago; for `Link.errands`.
 
         Raises:
             psycopg.Error: PostgreSQL went away.
         """
         from psycopg.errors import QueryCanceled
 
+        begun = time.monotonic()
+        if begun < self._rest_until:
+            return
         # Too slow for once: the old picture stays, and its age tells.
         with suppress(QueryCanceled):
             self.overview = await read_overview_async(connection, self._clock(), lost_seconds=self._lost_seconds)
+        ended = time.monotonic()
+        if ended - begun >= LONG_SECONDS:
+            self._rest_until = ended + REST_SECONDS
 
     def metrics(self) -> Iterable[Metric]:
         """Return the figures; for `HealthPages(more=…)`."""

@@ -8,6 +8,7 @@ book (station_book.py, worker_book.py), which has its own lock; single fields ar
 """
 
 import asyncio
+import math
 import random
 import socket
 import threading
@@ -32,6 +33,8 @@ POLL_SECONDS = 1.0
 END_SECONDS = 0.5
 """How long a connection may take to be closed, and the thread to end after its time is over."""
 DRAIN_BYTES = 4096
+NOT_YET = "the cluster's PostgreSQL has not answered yet"
+"""How `trouble` begins between the start and the first try's end: nothing is wrong yet."""
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,13 +70,14 @@ class Link(ABC):
         self._lost_at: datetime | None = None
         self._words = ""
         self._retry_seconds = FIRST_RETRY_SECONDS
+        self._longest_retry_seconds = math.inf
 
     # For the main thread.
 
     def start(self) -> None:
         """Start the thread; it connects by itself, and again and again while it cannot."""
         self._lost_at = datetime.now(UTC)
-        self.trouble = f"the cluster's PostgreSQL has not answered yet (since {_clock(self._lost_at)})"
+        self.trouble = f"{NOT_YET} (since {_clock(self._lost_at)})"
         self._thread.start()
 
     def fileno(self) -> int:
@@ -156,7 +160,8 @@ class Link(ABC):
             await self._connect_and_serve()
             if self._closing.is_set():
                 return
-            rest = self._retry_seconds * (1.0 + JITTER * random.random())  # noqa: S311 - not for secrets
+            rest = min(self._retry_seconds, self._longest_retry_seconds)
+            rest *= 1.0 + JITTER * random.random()  # noqa: S311 - not for secrets
             self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), rest)

@@ -46,11 +46,11 @@ async def lose(wire: Wire, ticket: int, job: int | None, status: str | None) -> 
 
 async def answer_poison(wire: Wire, ticket: int, job: int | None, status: str | None) -> None:
     """Answer a ticket for which too many workers were lost. Rows locked."""
-    lost = (await wire.rows("SELECT lost_workers FROM spotlessd_tickets WHERE id = %s", ticket))[0][0]
+    lost, plan = (await wire.rows("SELECT lost_workers, plan FROM spotlessd_tickets WHERE id = %s", ticket))[0]
     rows = await wire.rows(
         "UPDATE spotlessd_tickets SET state = 'answered', answer = %s, answered_at = now(), worker_id = NULL"
         " WHERE id = %s RETURNING station",
-        kept_json(poison(lost).to_json()),
+        kept_json(poison(lost, plan).to_json()),
         ticket,
     )
     if job is not None:

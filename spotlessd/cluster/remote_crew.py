@@ -8,6 +8,7 @@ import math
 import time
 from multiprocessing.connection import Connection
 
+from spotlessd.cluster.link import NOT_YET
 from spotlessd.cluster.remote_lane import RemoteLane, RemoteTerms
 from spotlessd.cluster.station_facts import StationCard, station_facts
 from spotlessd.commons import Commons, Seat
@@ -43,6 +44,7 @@ class RemoteCrew(Crew):
         self._told_at = -math.inf
         self._connected_at: float | None = None
         self._has_had_time = False
+        self._recall_reason = ""
         super().__init__(engine, commons, copier)
 
     def _lane(self, engine: Engine, seat: Seat, commons: Commons, copier: Copier) -> Dispatcher:
@@ -65,7 +67,7 @@ class RemoteCrew(Crew):
         if link.refusal is not None:
             return (str(link.refusal),)
         if link.trouble:
-            return (link.trouble,)
+            return () if link.trouble.startswith(NOT_YET) else (link.trouble,)
         if not view.slots and self._has_had_time:
             others = " with this station's weights; those that are alive have others" if view.other_slots else ""
             return (f"no worker of the cluster is alive{others}. Start one: spotlessd worker",)
@@ -87,6 +89,10 @@ class RemoteCrew(Crew):
         self._note_connection(now)
         self._adopt(now)
         is_paused = not may_start
+        if may_start:
+            self._recall_reason = ""
+        elif self._recall_reason:
+            self.recall(self._recall_reason)
         for lane in sorted(self._remote, key=lambda lane: not lane.has_plan):
             lane.tick(now, may_start=may_start)
             # A lane that was free and took nothing shows that there is nothing to take in this round.
@@ -94,6 +100,19 @@ class RemoteCrew(Crew):
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
             self._tell(is_paused=is_paused)
+
+    def recall(self, reason: str) -> tuple[Job, ...]:
+        """Take back the tickets that wait for a worker, as last heard; returns their jobs.
+
+        Those that are heard of later are taken back then, until something may be started again.
+        """
+        self._recall_reason = reason
+        found = []
+        for lane in self._remote:
+            if lane.job is not None and lane.is_waiting:
+                lane.drop(reason)
+                found.append(lane.job)
+        return tuple(found)
 
     def leave(self, reason: str, kind: FailureKind) -> None:
         """The station ends: its tickets stay with the cluster, and the next start finds their answers."""

@@ -6,7 +6,7 @@ is only given up once PostgreSQL has said so: until then its answer may come, an
 """
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from loguru import logger
@@ -14,7 +14,7 @@ from loguru import logger
 from spotlessd import __version__
 from spotlessd.cluster.remote_worker import RemoteWorker
 from spotlessd.cluster.shares import Shares
-from spotlessd.cluster.tickets import TicketError, TicketFacts, make_ticket
+from spotlessd.cluster.tickets import NamingFacts, TicketError, TicketFacts, make_ticket
 from spotlessd.commons import Commons, Seat
 from spotlessd.companions.companion_copy import Copier
 from spotlessd.crash_points import crash_point
@@ -24,11 +24,15 @@ from spotlessd.errors import PublishError
 from spotlessd.folders.roots import Root
 from spotlessd.job import Failure, FailureKind, Job, classify_failure
 from spotlessd.messages import Failed, Finished, WorkOrder
+from spotlessd.placing import Result
 from spotlessd.publishing.durable import cannot_write, make_folder, remove_part
 from spotlessd.publishing.feedback_files import feedback_part, publish_feedback
 from spotlessd.publishing.result_files import FOLDERS, Parts, part_paths, turned, turned_parts
 from spotlessd.start_checks import megapixels_of
 from spotlessd.supervisor import Event
+from spotlessd.work_orders import recipe_run, station_facts
+
+BY_WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class RemoteLane(Dispatcher):
     ) -> None:
         super().__init__(engine, seat, commons, copier)
         assert isinstance(seat.supervisor, RemoteWorker)  # noqa: S101 - our own logic
+        self._cluster = engine
         self.worker = seat.supervisor
         self._terms = terms
         self._withdrawal: Failure | None = None
@@ -58,6 +63,13 @@ class RemoteLane(Dispatcher):
     def has_answer(self) -> bool:
         """Whether the worker's answer is in hand: what is left to do is the station's."""
         return self.worker.answer is not None or self.has_plan
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether PostgreSQL has said that no worker has its ticket, and it is not being taken back."""
+        standing = None if self.worker.key is None else self._cluster.standing_of(self.worker.key)
+        is_asked = standing is not None and standing.state == "asked"
+        return is_asked and not self.has_answer and self._withdrawal is None
 
     def adopt(self, job: Job, now: float) -> None:
         """Take over a job that an earlier run of the station left with the cluster."""
@@ -113,7 +125,18 @@ class RemoteLane(Dispatcher):
             publishes=self._terms.publishes,
             output=root.output,
             version=__version__,
+            naming=self._naming(job, root) if self._terms.publishes == BY_WORKER else NamingFacts(),
         )
+
+    def _naming(self, job: Job, root: Root) -> NamingFacts:
+        """Return what a worker needs to publish as this station would now."""
+        companions = [
+            {**asdict(found.companion), "name": found.path.name, "size": found.size, "mtime_ns": found.mtime_ns}
+            for found in self._commons.company.ready_for(root, job.identity.rel)
+            if found.companion is not None
+        ]
+        facts = station_facts(job, self._settings.station_id, recipe_run(job, root.profile.recipe))
+        return NamingFacts(facts, self._settings.keeps_timestamp, companions)
 
     def _shared_order(self, job: Job, root: Root, megapixels: float) -> WorkOrder:
         """Return the order, with every file that it names where other machines can read or write it."""
@@ -133,13 +156,39 @@ class RemoteLane(Dispatcher):
     def _handle(self, event: Event, now: float) -> None:
         if isinstance(event, Finished) and self.job is not None and self.worker.answer is not None:
             root = self._commons.roots[self.job.identity.root]
-            placer = replace(self._placer, worker=self.worker.answer.worker)
-            self._result = placer.finished(self.job, root, self._parts_of(self.job), event.receipt)
+            placer, parts = replace(self._placer, worker=self.worker.answer.worker), self._parts_of(self.job)
+            if self.worker.answer.outputs:
+                self._result = Result(parts, event.receipt, self.job.identity.rel)
+            else:
+                self._result = placer.finished(self.job, root, parts, event.receipt)
         else:
             super()._handle(event, now)
 
+    def _publish(self, now: float) -> None:
+        """As `Dispatcher._publish`; what the worker has published is only written down.
+
+        That holds for a scan that was changed or removed since, too: its result is the one of the bytes that were
+        queued, as if it had been published the moment before. What the file is now gets a job of its own.
+        """
+        job, answer, result = self.job, self.worker.answer, self._result
+        if answer is None or not answer.outputs or job is None or result is None:
+            super()._publish(now)
+            return
+        self._placer.note(job, result.receipt, answer.outputs)
+        self._commons.note_written()
+        self._keep_feedback(job)
+        self._let_go()
+        crash_point("finish.after_commit")
+
     def _take_failure(self, job: Job, event: Failed, now: float) -> None:
-        """Workers see to their devices and their memory themselves; here only the job is decided on."""
+        """Workers see to their devices and their memory themselves; here only the job is decided on.
+
+        A result whose naming killed the workers is complete: what is left of its names is given here.
+        """
+        plan = "" if self.worker.answer is None else self.worker.answer.receipt.get("plan", "")
+        if plan:
+            self._result = self._placer.resumed(replace(job, plan=plan), self._commons.roots[job.identity.root])
+            return
         kind = classify_failure(
             event.exit_code, is_retryable=event.is_retryable, is_out_of_memory=event.is_out_of_memory
         )

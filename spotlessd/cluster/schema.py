@@ -57,6 +57,7 @@ TABLES: tuple[LiteralString, ...] = (
     """,
     "CREATE INDEX spotlessd_tickets_held ON spotlessd_tickets (worker_id) WHERE worker_id IS NOT NULL",
     "CREATE INDEX spotlessd_tickets_answered ON spotlessd_tickets (station) WHERE state = 'answered'",
+    "CREATE INDEX spotlessd_tickets_planned ON spotlessd_tickets (id) WHERE plan <> ''",
     # Turns whose answer the station has: a worker that did not hear that its answer counted asks again.
     """
     CREATE TABLE spotlessd_settled (

@@ -19,7 +19,6 @@ from spotlessd.cluster.connection import Target
 from spotlessd.cluster.procrastinate_jobs import begin_jobs, end_job, tell_workers
 from spotlessd.cluster.ticket_rows import (
     AMONG,
-    KEY,
     Answered,
     Count,
     Machine,
@@ -28,8 +27,6 @@ from spotlessd.cluster.ticket_rows import (
     answered_of,
     kept_json,
     key_columns,
-    key_values,
-    plain,
 )
 from spotlessd.cluster.tickets import Answer, Ticket, TicketKey, queue_of
 from spotlessd.cluster.wire import Wire
@@ -39,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answered", "Count", "Machine", "Standing", "Taken", "TicketQueue"]
 
+IS_VOIDABLE = "state IN ('asked', 'doing') AND plan = ''"
+"""SQL: nobody has begun to name the ticket's result; who has may have been lost over it."""
 WORK = "work"
 ANSWERS = "answers:"
 
@@ -90,14 +89,14 @@ class TicketQueue:
 
     async def withdraw(self, keys: Sequence[TicketKey]) -> dict[TicketKey, bool]:
         """Take tickets back. True: it is void, whoever works on it; also if it was unknown. False: it was answered, or
-        is being published: its answer comes.
+        is being published, or its worker was lost meanwhile: its answer comes.
         """
         return await self._wire.transact(partial(self._withdraw, keys)) if keys else {}
 
     async def _withdraw(self, keys: Sequence[TicketKey]) -> dict[TicketKey, bool]:
         wire, columns = self._wire, key_columns(keys)
         rows = await wire.rows(
-            f"SELECT procrastinate_id FROM spotlessd_tickets WHERE {AMONG} AND state IN ('asked', 'doing')",  # noqa: S608
+            f"SELECT procrastinate_id FROM spotlessd_tickets WHERE {AMONG} AND {IS_VOIDABLE}",  # noqa: S608
             *columns,
         )
         jobs = [job for (job,) in rows if job is not None]
@@ -106,7 +105,7 @@ class TicketQueue:
         )
         statuses: dict[int, str] = dict(locked)
         gone = await wire.rows(
-            f"DELETE FROM spotlessd_tickets WHERE {AMONG} AND state IN ('asked', 'doing') RETURNING procrastinate_id",  # noqa: S608
+            f"DELETE FROM spotlessd_tickets WHERE {AMONG} AND {IS_VOIDABLE} RETURNING procrastinate_id",  # noqa: S608
             *columns,
         )
         for (job,) in gone:
@@ -192,18 +191,11 @@ class TicketQueue:
         return await self._wire.transact(partial(claims.give_back, self._wire, taken, reason, seconds))
 
     async def publishing(self, taken: Taken, plan: str) -> bool:
-        """Note that the worker begins to publish, and how; False if its turn is over: it must not."""
-        return bool(
-            await self._wire.transact(
-                lambda: self._wire.rows(
-                    f"UPDATE spotlessd_tickets SET state = 'publishing', plan = %s WHERE {KEY} AND turn = %s"  # noqa: S608
-                    " AND state IN ('doing', 'publishing') RETURNING 1",
-                    plain(plan),
-                    *key_values(taken.ticket.key),
-                    taken.turn,
-                )
-            )
-        )
+        """Note that the worker begins to publish, and how ("": it has taken everything back); False if it must not.
+
+        Then its turn is over; also because another ticket's names may be in its way, and it was given back.
+        """
+        return await self._wire.transact(partial(claims.publishing, self._wire, taken, plan))
 
     async def reap(self, lost_seconds: float) -> int:
         """Take back the tickets of workers silent for `lost_seconds`, and mend what does not fit; return how many."""

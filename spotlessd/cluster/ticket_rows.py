@@ -121,12 +121,16 @@ def answered_of(row: tuple[Any, ...]) -> Answered:
     return Answered(TicketKey(station, job, attempt), turn, answer)
 
 
-def poison(lost: list[str]) -> Answer:
-    """Return the answer for a ticket over which too many workers were lost; `lost`: their names, the last one last."""
+def poison(lost: list[str], plan: str = "") -> Answer:
+    """Return the answer for a ticket over which too many workers were lost; `lost`: their names, the last one last.
+
+    `plan`: of the one that was lost while it published; the station is to end that.
+    """
     names = ", ".join(lost) or "unknown"
     return Answer(
         AnswerKind.POISON,
         lost[-1] if lost else "",
+        receipt={"plan": plan} if plan else {},
         error="WorkersLost",
         message=f"{len(lost)} workers were lost over this scan ({names}): it is not tried again by itself",
     )

@@ -32,6 +32,7 @@ class WorkerLink(Link):
         super().__init__(connect, name)
         self._heartbeat_seconds = heartbeat_seconds
         self._lost_seconds = lost_seconds
+        self._longest_retry_seconds = lost_seconds / 2  # after an outage nobody may look lost to those who are back
         self._small = queue_of(weights, is_large=False)
         self._large = queue_of(weights, is_large=True)
         self._book = WorkerBook()
@@ -114,12 +115,12 @@ class WorkerLink(Link):
         if (now >= self._next_beat and self._is_alive(now)) or (is_last and self._facts is not self._told):
             self._next_beat = now + self._heartbeat_seconds
             await self._beat(queue, self._worker_id)
-        await self._send(queue)
         if now >= self._next_look:
             self._next_look = now + POLL_SECONDS
             self._book.look_again()
-        if self._book.is_look_due and self._is_alive(now):
+        if self._book.is_look_due and self._is_alive(now):  # before the answers: a child waits for it, they can wait
             await self._take(queue, self._worker_id)
+        await self._send(queue)
         await self._tidy(queue, now)
         if not self._is_alive(now):
             return POLL_SECONDS

@@ -4,13 +4,17 @@ Two processes of one name would overwrite each other's facts, and `drain` would 
 the state folder keeps them apart; between machines what the cluster last heard of that name does.
 """
 
+import asyncio
 import os
 import re
 import socket
 from collections.abc import Iterable
 
 import psutil
+from loguru import logger
 
+from spotlessd.cluster.connection import ClusterDownError
+from spotlessd.cluster.link import Connect
 from spotlessd.cluster.machines import WorkerMachine
 from spotlessd.cluster.ticket_queue import Machine
 from spotlessd.configuration.settings import Settings
@@ -44,3 +48,24 @@ def refuse_second(name: str, machines: Iterable[Machine], lost_seconds: float, h
                 f"{machine.silent_seconds:.0f} s ago). Every worker needs a name of its own: set worker.name, or stop "
                 f"the other one; one that was lost is forgotten after {lost_seconds:.0f} s."
             )
+
+
+def check_name(name: str, connect: Connect, lost_seconds: float) -> None:
+    """Ask PostgreSQL whether the name is free. One that does not answer keeps no worker from starting.
+
+    Raises:
+        StationBusyError: another live worker has it.
+        ClusterRefusedError: PostgreSQL answers and refuses.
+    """
+
+    async def ask() -> list[Machine]:
+        queue = await connect()
+        try:
+            return await queue.machines()
+        finally:
+            await queue.close()
+
+    try:
+        refuse_second(name, asyncio.run(ask()), lost_seconds)
+    except ClusterDownError as error:
+        logger.warning("{}; starting all the same", error)  # a whole lab may be switched on at once

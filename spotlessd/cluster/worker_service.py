@@ -9,7 +9,6 @@ At its start it ends with 78 if PostgreSQL refuses it: somebody is there who can
 nothing, for a service that ended so is not started again: the log and systemd are told, and it goes on trying.
 """
 
-import asyncio
 import os
 import socket
 import time
@@ -19,16 +18,17 @@ from multiprocessing.connection import wait
 from loguru import logger
 
 from spotlessd import __version__
-from spotlessd.cluster.connection import ClusterDownError
 from spotlessd.cluster.machines import Rate, WorkerMachine
-from spotlessd.cluster.seat_checks import Lack, SeatChecks, Task, Terms, fills_of
+from spotlessd.cluster.seat_checks import Lack, SeatChecks, Task
 from spotlessd.cluster.shares import Shares
-from spotlessd.cluster.ticket_queue import Machine, Taken
+from spotlessd.cluster.ticket_files import remove_older_turns
+from spotlessd.cluster.ticket_queue import Taken
 from spotlessd.cluster.tickets import Answer, AnswerKind, TicketKey, weights_sha256
 from spotlessd.cluster.wiring import connector
-from spotlessd.cluster.worker_link import Drain, Revoked, Settled, WorkerLink, WorkerNews
-from spotlessd.cluster.worker_name import refuse_second, worker_name
-from spotlessd.cluster.worker_parts import Link, cluster_setups
+from spotlessd.cluster.worker_link import Allowed, Drain, Revoked, Settled, WorkerNews
+from spotlessd.cluster.worker_name import check_name, worker_name
+from spotlessd.cluster.worker_parts import LargeFrames, Link, cluster_setups, link_and_monitor, terms_of
+from spotlessd.cluster.worker_publishing import WorkerPublisher
 from spotlessd.cluster.worker_seat import WorkerSeat
 from spotlessd.commons import Seat, is_stray
 from spotlessd.configuration.parts import worker_limits
@@ -71,28 +71,13 @@ class ClusterWorker:
         self._is_played = link is not None
         self._connect = connector(settings, f"spotlessd worker {self.name}")
         self._weights = weights_sha256()
-        cluster = settings.cluster
-        self._link: Link = link or WorkerLink(
-            self._connect,
-            self.name,
-            heartbeat_seconds=cluster.heartbeat_seconds,
-            lost_seconds=cluster.lost_seconds,
-            weights=self._weights,
-        )
+        self._link, self._monitor = link_and_monitor(settings, self.name, self._connect, link)
         setups, limits = cluster_setups(settings), worker_limits(settings)
         seats = [Seat(setup.name, bool(setup.environment), make_supervisor(setup, loader, limits)) for setup in setups]
         shares = Shares({share.name: share.path for share in settings.shares})
         self._spool_dirs = [settings.spool_dir / f"seat-{number}" for number in range(len(seats))]
-        terms = Terms(
-            self.name,
-            shares,
-            fills_of(setups),
-            settings.inpaint.big_lama_path,
-            settings.disk.reserve_mb * 1_000_000,
-            settings.watch.spool,
-            settings.spool_dir,
-        )
-        self._checks = SeatChecks(terms, seats)
+        self._checks = SeatChecks(terms_of(settings, self.name, shares, setups), seats)
+        self._publisher = WorkerPublisher(self._link, shares, self.name, self._alive)
         self.seats = [
             WorkerSeat(seat, self.name if len(seats) == 1 else f"{self.name}/{number}", self._link.progress)
             for number, seat in enumerate(seats)
@@ -100,6 +85,7 @@ class ClusterWorker:
         self._unsettled: dict[tuple[TicketKey, int], Task] = {}
         self._is_asked_to_drain = self._was_up = False
         self._stop_asked_at: float | None = None
+        self._large = LargeFrames()
         self._rate = Rate()
         self._done = self._failed = 0
         self._told: tuple[object, ...] = ()
@@ -117,7 +103,7 @@ class ClusterWorker:
         lock = StationLock(self._settings.state_dir / LOCK_NAME)
         try:
             if not self._is_played:
-                self._check_name()
+                check_name(self.name, self._connect, self._settings.cluster.lost_seconds)
             for folder in self._spool_dirs:
                 spool.clear(folder)
             with Inbox() as inbox:
@@ -125,22 +111,10 @@ class ClusterWorker:
         finally:
             lock.close()
 
-    def _check_name(self) -> None:
-        async def ask() -> list[Machine]:
-            queue = await self._connect()
-            try:
-                return await queue.machines()
-            finally:
-                await queue.close()
-
-        try:
-            refuse_second(self.name, asyncio.run(ask()), self._settings.cluster.lost_seconds)
-        except ClusterDownError as error:
-            logger.warning("{}; starting all the same", error)  # a whole lab may be switched on at once
-
     def _run(self, inbox: Inbox, lock: StationLock) -> int:
         self._inbox = inbox
         self._link.start()
+        self._monitor.start()
         try:
             logger.info("spotlessd {} computes as worker {!r} in {} seats", __version__, self.name, len(self.seats))
             self._notifier.ready("loading the models")
@@ -203,6 +177,8 @@ class ClusterWorker:
         if answer.kind is AnswerKind.FINISHED:
             self._done += 1
             self._rate.note(now)
+            if self._publisher.begin(task, answer):
+                return
             self._unsettled[task.taken.ticket.key, task.taken.turn] = task
         else:
             self._failed += 1
@@ -216,7 +192,10 @@ class ClusterWorker:
             if task is not None and news.is_void:
                 logger.warning("{}: the result is void; the ticket was given to another worker", task.name)
                 task.remove_parts()
+        elif isinstance(news, Allowed):
+            self._publisher.allowed(news.taken)
         elif isinstance(news, Revoked):
+            self._publisher.revoked(news.taken)
             self._revoke(news.taken)
         elif isinstance(news, Drain):
             self._is_asked_to_drain = news.is_draining
@@ -229,7 +208,13 @@ class ClusterWorker:
             self._link.give_back(taken, "the worker has no free seat any more", 0.0)
             return
         others = {each.seat: each.task for each in self.seats if each.task is not None}
-        found = self._checks.look(taken, seat.seat, others, now)
+        found: Task | Lack | Answer | None
+        found = self._publisher.resume(taken) if taken.plan else self._checks.look(taken, seat.seat, others, now)
+        if isinstance(found, Task):
+            remove_older_turns(taken, found.output)
+            found = self._publisher.in_place(found) or found
+        if found is None:
+            return
         if isinstance(found, Task):
             seat.begin(found, now)
         elif isinstance(found, Lack):
@@ -238,7 +223,7 @@ class ClusterWorker:
             self._link.give_back(taken, f"{self.name}: {found.reason}", found.back_seconds)
             seat.rest(found.reason, found.rest_seconds, now)
         else:
-            self._failed += 1
+            self._failed += found.kind is not AnswerKind.FINISHED
             self._link.answer(taken, found)
 
     def _revoke(self, taken: Taken) -> None:
@@ -250,12 +235,16 @@ class ClusterWorker:
         if task is not None:
             task.remove_parts()
 
+    def _alive(self) -> None:
+        """Tell the link and systemd that the main loop goes on, while it copies something large."""
+        self._link.pulse()
+        self._notifier.alive()
+
     def _want(self, now: float) -> None:
-        """Ask for as many tickets as there are free seats; of several seats one is kept free of large frames."""
+        """Ask for as many tickets as there are free seats."""
         free = 0 if self.is_draining else sum(seat.is_free(now) for seat in self.seats)
-        up = sum(seat.is_up for seat in self.seats)
-        held = sum(seat.task.taken.ticket.is_large for seat in self.seats if seat.task is not None)
-        self._link.want(free, large=max(min(free, max(up - 1, 1) - held), 0))
+        is_asking = not self._link.trouble
+        self._link.want(free, large=self._large.most(self.seats, free, now, is_asking=is_asking))
 
     def _tell(self, now: float) -> None:
         trouble = self._trouble()
@@ -268,9 +257,12 @@ class ClusterWorker:
         )
         if news != self._told or now - self._told_at >= self._settings.cluster.heartbeat_seconds:
             self._told, self._told_at = news, now
-            self._link.tell(self._facts(now))
+            facts = self._facts(now)
+            self._link.tell(facts)
+            self._monitor.tell(facts)
         busy = sum(seat.task is not None for seat in self.seats)
         problem = "; ".join(text for text in (self._refusal_or_trouble(), trouble) if text)
+        self._monitor.beat(problem)
         status = f"{'draining, ' if self.is_draining else ''}{busy} of {len(self.seats)} seats busy, {self._done} done"
         status = f"{status}; {problem}" if problem else status
         if status != self._status:
@@ -317,7 +309,7 @@ class ClusterWorker:
         """Return the exit code if it is time to end, else None."""
         if self._stop_asked_at is not None:
             is_late = now - self._stop_asked_at > self._settings.queue.stop_grace_seconds
-            is_idle = all(seat.task is None for seat in self.seats)
+            is_idle = all(seat.task is None for seat in self.seats) and not self._publisher.is_busy
             return EXIT_OK if is_idle or is_late or self._inbox.stops > 1 else None
         if not self._was_up and all(seat.is_hopeless for seat in self.seats):
             trouble = self.seats[0].start_trouble
@@ -332,6 +324,7 @@ class ClusterWorker:
                 logger.warning("{}: {}", task.name, STOPPED)
                 self._link.give_back(task.taken, STOPPED, 0.0)
             seat.supervisor.ask_to_end()
+        self._monitor.close()
         self._link.want(0, large=0)
         self._link.close()
         for news in self._link.news():

@@ -15,6 +15,7 @@ from spotlessd.cluster.overview import read_overview
 from spotlessd.cluster.overview_views import ClusterOverview, StationView, WorkerView
 from spotlessd.cluster.overview_warnings import SKEW_SECONDS
 from spotlessd.cluster.tickets import weights_sha256
+from spotlessd.commands.wording import duration_text
 from spotlessd.configuration.settings import Settings
 from spotlessd.doctor.checking import Check, Runner
 from spotlessd.doctor.share_checks import check_shares
@@ -108,6 +109,14 @@ def _machines_check(overview: ClusterOverview) -> Check:
     stations = [station.name for station in overview.stations if station.is_alive]
     workers = [worker.name for worker in overview.workers if worker.is_alive]
     detail = f"stations: {', '.join(stations) or 'none'}; workers: {', '.join(workers) or 'none'}"
+    views: list[tuple[str, StationView | WorkerView]] = [("station", station) for station in overview.stations]
+    views += [("worker", worker) for worker in overview.workers]
+    silent = [
+        f"{kind} {view.name} for {duration_text(view.silent_seconds)}"
+        for kind, view in views
+        if not view.is_alive and view.silent_seconds >= 0
+    ]
+    detail += f"; silent: {', '.join(silent)}" if silent else ""
     fix = "Start one on a machine with a GPU: spotlessd worker"
     return Check("live machines", True if workers else None, detail, fix)
 

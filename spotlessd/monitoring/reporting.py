@@ -142,7 +142,7 @@ class Reporter:
 
         folders = {root.name: root.output for root in settings.roots} | {"state": settings.state_dir}
 
-        def more() -> Iterable[Metric]:
+        def more() -> "Iterable[Metric]":
             return self.more_figures()
 
         try:

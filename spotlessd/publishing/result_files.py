@@ -13,6 +13,7 @@ FOLDERS = {"image": "", "mask": "masks", "preview": "previews", "receipt": "rece
 """Where each role lies under the output folder, in the order of publishing."""
 SUFFIXES = {"preview": ".jpg", "receipt": ".json"}
 PART_NAME = re.compile(r"\.spotlessd-\d+-\d+-[a-z][a-z0-9_]*\.part\Z")
+TURN = re.compile(r"_t(\d+)\.part\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,16 @@ def turned_parts(parts: Parts, turn: int) -> Parts:
     )
 
 
+def turn_of(part: Path) -> int:
+    """Return the turn in a part's name; 0 without one."""
+    found = TURN.search(part.name)
+    return int(found[1]) if found else 0
+
+
 def companion_part(parts: Parts, role: str) -> Path:
-    """Return where the companion of this role is copied to: beside the image's part."""
-    _, job_id, attempt, _ = parts.image.name.split("-")
-    return parts.image.with_name(f".spotlessd-{job_id}-{attempt}-{role}.part")
+    """Return where the companion of this role is copied to: beside the image's part, and of the same turn."""
+    beginning, _, image = parts.image.name.rpartition("-")
+    return parts.image.with_name(f"{beginning}-{role}{image.removeprefix('image')}")
 
 
 def final_names(rel: str, number: int, naming: Naming = USUAL_NAMES) -> dict[str, str]:

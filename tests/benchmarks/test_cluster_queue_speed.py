@@ -1,6 +1,6 @@
 """The cluster's queue with 100,000 tickets waiting, beside an empty one: asking, taking, answering, counting.
 
-Run with `make bench`. PostgreSQL waits for the disk as it is delivered to do: these are the times of a real server.
+Run with SPOTLESS_SLOW=1. PostgreSQL waits for the disk as it is delivered to do: these are the times of a real server.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from cluster_tickets import OTHER_WEIGHTS, QUEUES, finished, ticket
 from postgres import Database, fresh_database, running_server, server_folder
 
 from spotlessd.cluster.ticket_queue import TicketQueue
+
+pytestmark = pytest.mark.slow
 
 ROWS = 100_000
 ASKED_PER_SECOND = 500

@@ -1,6 +1,6 @@
 """Prints the figures: PYTHONPATH=.:tests python -m simulation (a minute)."""
 
-from simulation.cases import FORMULAS, HOUR, large_frames, single_beside_piles, working_day
+from simulation.cases import FORMULAS, HOUR, LARGE_POLICIES, large_frames, single_beside_piles, working_day
 from simulation.cluster_model import Layout
 from simulation.costs import CPU, GIGABIT, GPU
 
@@ -36,9 +36,8 @@ def main() -> None:
             done = sum(frame.done >= 0 for frame in cluster.frames) / (cluster.clock.now / HOUR)
             print(f"{name} | {waits.median:.1f} | {waits.p95:.1f} | {done:.0f} | {cluster.starved:.1%}")
     print("\nLarge frames at another station | a single scan waited p50 | p95 | computing")
-    for keeps_a_seat in (False, True):
-        cluster, waits = large_frames(keeps_a_seat=keeps_a_seat)
-        words = "at most seats − 1 large" if keeps_a_seat else "any seat"
+    for words, policy in LARGE_POLICIES.items():
+        cluster, waits = large_frames(policy)
         print(f"{words} | {waits.median:.1f} | {waits.p95:.1f} | {cluster.compute_use:.0%}")
 
 

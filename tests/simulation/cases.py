@@ -1,5 +1,6 @@
 """The runs behind the figures in the docs: whole days, a pile before a single scan, large frames, a lost machine."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ FORMULAS: dict[str, Formula] = {
     "1.5 × slots / busy stations + 1 (ours)": OURS,
     "2 × slots / busy stations + 1": lambda slots, active, stations: -(-2 * slots // active) + 1,
     "2 × slots / all stations + 1": lambda slots, active, stations: -(-2 * slots // stations) + 1,
+}
+LARGE_POLICIES = {
+    "any seat": Policy(OURS, keeps_a_seat=False),
+    "never more than seats − 1 large": Policy(OURS, patience_seconds=math.inf),
+    "seats − 1 large, one more after 5 s without a small one (ours)": Policy(OURS),
 }
 
 
@@ -71,9 +77,9 @@ def single_beside_piles(
     return cluster, waits_of([frame for frame in singles if frame.scanned > WARM_UP], cluster.clock.now)
 
 
-def large_frames(*, keeps_a_seat: bool, hours: float = 2.0) -> tuple[Cluster, Waits]:
+def large_frames(policy: Policy, hours: float = 2.0) -> tuple[Cluster, Waits]:
     """Two machines of two GPUs; one station has a pile of 100 megapixels each, another gets single scans of 24."""
-    cluster = Cluster(Layout(2, (2, 2), GPU, 1175.0), Policy(OURS, keeps_a_seat=keeps_a_seat))
+    cluster = Cluster(Layout(2, (2, 2), GPU, 1175.0), policy)
     for frame in pile(0, 3000, large=1.0):
         cluster.scan(frame)
     singles = now_and_then(1, 60, hours * HOUR)

@@ -7,6 +7,7 @@ queue is by priority, then by the order of asking. Not in the model: settling, c
 
 import heapq
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 from simulation.costs import GIGABIT, GPU, Costs, Speed
 from simulation.events import Cable, Clock, Servers
+from spotlessd.cluster.worker_parts import PATIENCE_SECONDS
 
 LARGE_MEGAPIXELS = 80.0
 
@@ -36,11 +38,12 @@ class Layout:
 class Policy:
     """`window`: from slots of live machines, stations with work and all stations, how many tickets each may have.
 
-    `keeps_a_seat`: at most seats − 1 of a machine hold large frames.
+    `keeps_a_seat`: at most seats − 1 of a machine hold large frames, unless a seat was free for `patience_seconds`.
     """
 
     window: Callable[[int, int, int], float]
     keeps_a_seat: bool = True
+    patience_seconds: float = PATIENCE_SECONDS
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +94,7 @@ class _Machine:
     large: int = 0
     idle: int = 0
     computing: int = 0
+    free_since: float = 0.0  # infinite while no seat is free
     held: dict[int, Frame] = field(default_factory=dict)
 
 
@@ -246,7 +250,7 @@ class Cluster:
     def _may_take(self, machine: _Machine, is_large: bool) -> bool:
         if not is_large or not self._policy.keeps_a_seat or machine.seats == 1:
             return True
-        return machine.large < machine.seats - 1
+        return machine.large < machine.seats - 1 or self.clock.now >= machine.free_since + self._policy.patience_seconds
 
     def _take(self, machine: _Machine, life: int) -> None:
         if machine.life != life:
@@ -254,16 +258,31 @@ class Cluster:
         rows = [row for large, row in self._tickets.items() if row and self._may_take(machine, large)]
         if not rows:
             machine.idle += 1
+            self._look_later(machine, life)
             return
         _, number, frame = heapq.heappop(min(rows, key=lambda row: row[0][:2]))
         self._count()
         frame.taken, frame.turn = self.clock.now, frame.turn + 1
         machine.held[number] = frame
         machine.large += frame.is_large
+        if len(machine.held) == machine.seats:
+            machine.free_since = math.inf
         turn = frame.turn
         self.reading.carry(
             frame.megapixels * self.costs.read_megabytes, lambda: self._compute(machine, life, number, frame, turn)
         )
+
+    def _look_later(self, machine: _Machine, life: int) -> None:
+        """A seat that may not take a large frame yet asks again when it may."""
+
+        def look() -> None:
+            if machine.life == life and machine.idle and machine.free_since == since:
+                machine.idle -= 1
+                self._claim(machine, life)
+
+        since = machine.free_since
+        if since + self._policy.patience_seconds > self.clock.now and self._tickets[True]:
+            self.clock.at(since + self._policy.patience_seconds, look)
 
     # The worker
 
@@ -301,6 +320,7 @@ class Cluster:
     def _let_go(self, machine: _Machine, number: int, frame: Frame) -> None:
         del machine.held[number]
         machine.large -= frame.is_large
+        machine.free_since = min(machine.free_since, self.clock.now)
 
     def _answer(self, frame: Frame, turn: int, then: Callable[[Frame], None]) -> None:
         def noticed() -> None:
@@ -325,7 +345,7 @@ class Cluster:
 
     def _return(self, machine: _Machine) -> None:
         self._count()
-        machine.is_alive = True
+        machine.is_alive, machine.free_since = True, self.clock.now
         for _ in range(machine.seats):
             self._claim(machine, machine.life)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulation.cases import FORMULAS, OURS, large_frames, single_beside_piles, working_day
+from simulation.cases import FORMULAS, LARGE_POLICIES, OURS, large_frames, single_beside_piles, working_day
 from simulation.cluster_model import Cluster, Layout, Policy
 from simulation.costs import CPU, GIGABIT, GPU, Costs
 from simulation.workloads import pile, rolls
@@ -92,12 +92,15 @@ def test_idle_stations_must_not_be_counted() -> None:
     assert ours.starved < 0.05
 
 
-def test_small_frames_pass_large_ones_at_the_price_of_seats_kept_free() -> None:
-    any_seat, slow = large_frames(keeps_a_seat=False, hours=1.0)
-    kept, quick = large_frames(keeps_a_seat=True, hours=1.0)
+def test_small_frames_pass_large_ones_and_a_seat_left_alone_takes_large_ones_too() -> None:
+    any_seat, slow = large_frames(LARGE_POLICIES["any seat"], 1.0)
+    never, quick = large_frames(LARGE_POLICIES["never more than seats − 1 large"], 1.0)
+    ours, waits = large_frames(Policy(OURS), 1.0)
 
     assert quick.p95 < slow.median / 2
-    assert kept.compute_use < 0.7 * any_seat.compute_use
+    assert waits.median < slow.median / 2
+    assert never.compute_use < 0.7 * any_seat.compute_use
+    assert ours.compute_use > 0.75 * any_seat.compute_use
 
 
 def test_a_machine_lost_for_an_hour_costs_its_frames_a_minute_and_no_others_anything() -> None:

@@ -51,6 +51,15 @@ def test_a_ticket_asked_during_an_outage_is_answered_after_it() -> None:
         assert asking.trouble == "" == working.trouble
 
 
+def test_a_worker_tries_again_soon_enough_not_to_look_lost_to_those_who_are_back_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link_module, "FIRST_RETRY_SECONDS", 60.0)
+    cluster = PlayedCluster(down=DOWN)
+    with worker(cluster.connect, lost_seconds=0.1) as link:
+        until(lambda: cluster.calls.count("connect") > 3, link)
+
+
 def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(told: list[str]) -> None:
     cluster = PlayedCluster()
     with station(cluster.connect) as link:

@@ -8,6 +8,7 @@ import pytest
 from fake_workers import restored_bytes
 from played_link import RemoteBench, open_remote_bench
 
+from spotlessd.cluster.link import NOT_YET
 from spotlessd.cluster.station_link import ClusterView, Withdrawn
 from spotlessd.cluster.ticket_queue import Standing
 from spotlessd.cluster.tickets import Answer, AnswerKind, order_of
@@ -78,6 +79,14 @@ def test_nothing_is_asked_while_postgresql_does_not_answer(bench: RemoteBench) -
     bench.link.trouble = ""
     bench.tick()
     assert asked_names(bench) == ["frame.tif"]
+
+
+def test_a_station_that_has_just_started_has_no_trouble_before_its_first_try_has_failed(bench: RemoteBench) -> None:
+    bench.link.trouble = f"{NOT_YET} (since 14:03)"
+    bench.queue()
+    bench.tick()
+    assert bench.link.asked == []
+    assert bench.crew.troubles == ()
 
 
 def test_no_more_is_added_once_a_ticket_has_waited_too_long(bench: RemoteBench) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spotless_core.options import (
     DetectOptions,
@@ -181,6 +183,27 @@ def test_an_answer_arrives_whole() -> None:
     assert Answer.from_json(answer.to_json()) == answer
     with pytest.raises(TicketError, match="answer"):
         Answer.from_json('{"kind": "other"}')
+
+
+def test_an_answer_with_a_number_that_is_none_gets_through() -> None:
+    answer = Answer(AnswerKind.FINISHED, "gpu1", {"a": [float("nan"), 1.5]}, seconds=float("inf"))
+    found = json.loads(answer.to_json())
+    assert (found["receipt"], found["seconds"]) == ({"a": [None, 1.5]}, None)
+
+
+def test_a_ticket_with_a_number_that_is_none_is_an_error() -> None:
+    with pytest.raises(TicketError, match=r"roll/ä\.tif: its ticket cannot be written"):
+        replace(make_ticket(order(), FACTS, HERE), megapixels=float("nan")).to_json()
+
+
+@given(st.floats(0.001, 1.0), st.floats(0.0, 1e6))
+def test_numbers_arrive_to_the_last_bit(coverage: float, deadline: float) -> None:
+    mask = replace(UNUSUAL.mask, max_coverage=coverage)
+    ticket = through_json(
+        make_ticket(order(options=replace(UNUSUAL, mask=mask), deadline_seconds=deadline), FACTS, HERE)
+    )
+    found = order_of(ticket, 1, HERE, None)
+    assert (found.options.mask.max_coverage, found.deadline_seconds) == (coverage, deadline)
 
 
 def test_small_and_large_frames_and_other_weights_have_queues_of_their_own() -> None:

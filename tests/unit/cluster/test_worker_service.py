@@ -13,6 +13,7 @@ from spotlessd.cluster.ticket_queue import Machine
 from spotlessd.cluster.tickets import AnswerKind
 from spotlessd.cluster.worker_link import Drain, Revoked, Settled
 from spotlessd.cluster.worker_name import refuse_second, worker_name
+from spotlessd.cluster.worker_parts import PATIENCE_SECONDS
 from spotlessd.cluster.worker_service import ClusterWorker
 from spotlessd.configuration.settings import Settings
 from spotlessd.errors import ConfigError, StationBusyError
@@ -105,6 +106,35 @@ def test_of_several_seats_one_is_kept_from_large_frames(tmp_path: Path) -> None:
     stage.round(stage.taken(1, is_large=True), stage.taken(2, is_large=True))
 
     assert stage.link.wanted == (1, 0)
+
+
+def test_the_kept_seat_takes_a_large_frame_once_no_small_one_came_for_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, seats=2)
+    stage.round(stage.taken(1, is_large=True))
+    stage.round(seconds=PATIENCE_SECONDS - 0.5)
+    assert stage.link.wanted == (1, 0)
+
+    stage.round(seconds=0.5)
+    assert stage.link.wanted == (1, 1)
+
+    stage.round(stage.taken(2, is_large=True), seconds=0.5)
+    stage.children[0].finish()
+    stage.round(seconds=60.0)
+    assert stage.link.wanted == (1, 0), "the next free seat waits for small ones anew"
+
+
+def test_a_seat_does_not_count_as_left_alone_while_nobody_could_be_asked(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, seats=2)
+    stage.round(stage.taken(1, is_large=True))
+    stage.link.trouble = "the cluster's PostgreSQL does not answer"
+    stage.round(seconds=60.0)
+    stage.link.trouble = ""
+
+    stage.round(seconds=PATIENCE_SECONDS - 0.5)
+    assert stage.link.wanted == (1, 0)
+
+    stage.round(seconds=PATIENCE_SECONDS)
+    assert stage.link.wanted == (1, 1)
 
 
 def test_the_last_seat_that_works_takes_large_frames_too(tmp_path: Path) -> None:

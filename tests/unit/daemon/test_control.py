@@ -26,10 +26,14 @@ class FakeCrew:
 
     def __init__(self) -> None:
         self.jobs: tuple[Job, ...] = ()
+        self.waiting: tuple[Job, ...] = ()
         self.dropped = ""
 
     def drop(self, reason: str) -> None:
         self.dropped = reason
+
+    def recall(self, reason: str) -> tuple[Job, ...]:
+        return self.waiting
 
 
 class Desk:
@@ -120,6 +124,14 @@ def test_a_soft_pause_leaves_the_jobs_in_hand_and_a_hard_one_stops_them(
     assert desk.crew.dropped
     assert told in hard.answer
     assert "stopped and will start again" in hard.answer
+
+
+def test_a_soft_pause_waits_for_no_job_that_nobody_has_begun(desk: Desk) -> None:
+    claimed = [desk.ledger.claim(desk.add(name), "me", NOW) for name in ("a.tif", "b.tif")]
+    desk.crew.jobs = tuple(job for job in claimed if job is not None)
+    desk.crew.waiting = desk.crew.jobs[1:]
+
+    assert desk.ask("pause", now=False, until=None).answer.endswith(", after job 1.")
 
 
 def test_resume_ends_a_pause(desk: Desk) -> None:
