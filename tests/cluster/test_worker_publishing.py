@@ -4,8 +4,9 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster_lab import Lab, all_done
@@ -27,6 +28,13 @@ STEPS = (
     "publish.receipt_named",
     "publish.all_synced",
 )
+
+
+def some_always(steps: Sequence[str], *always: str) -> list[Any]:
+    """The steps, all but `always` marked as slow."""
+    return [step if step in always else pytest.param(step, marks=pytest.mark.slow) for step in steps]
+
+
 PUBLISH = 'publish = "worker"\n'
 
 
@@ -83,7 +91,7 @@ def test_results_appear_while_the_station_is_off_and_it_writes_them_down_later(l
     assert lab.job("front", "a.tif").outputs["receipt"] == "receipts/a.json"
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", some_always(STEPS, "publish.planned", "publish.image_named", "publish.all_synced"))
 def test_a_worker_killed_at_any_step_of_publishing_leaves_one_result(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -100,7 +108,12 @@ def test_a_worker_killed_at_any_step_of_publishing_leaves_one_result(
     assert lab.log("gpu2").count("begun on") == 2 - is_planned, "what was planned is not computed again"
 
 
-@pytest.mark.parametrize("step", ["publish.parts_synced", "publish.linked", "publish.mask_named", "publish.all_synced"])
+@pytest.mark.parametrize(
+    "step",
+    some_always(
+        ["publish.parts_synced", "publish.linked", "publish.mask_named", "publish.all_synced"], "publish.mask_named"
+    ),
+)
 def test_a_worker_that_wakes_up_in_the_middle_of_publishing_changes_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -147,7 +160,10 @@ def test_a_sidecar_that_comes_while_the_worker_has_its_scan_is_put_beside_the_re
     station.check_promises(station.input_hashes())
 
 
-@pytest.mark.parametrize("step", ["publish.planned", "publish.image_named", "publish.all_synced"])
+@pytest.mark.parametrize(
+    "step",
+    some_always(["publish.planned", "publish.image_named", "publish.all_synced"], "publish.image_named"),
+)
 def test_a_ledger_that_is_lost_while_the_worker_publishes_gets_the_one_result(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -182,7 +198,7 @@ def test_a_scan_that_is_being_published_is_not_taken_back_by_a_pause(lab: Lab, m
     lab.check_promises("pause while a worker publishes")
 
 
-@pytest.mark.parametrize("is_worker_lost", [False, True])
+@pytest.mark.parametrize("is_worker_lost", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_postgresql_that_goes_down_between_the_names_and_the_answer_costs_nothing(
     tmp_path: Path, own_postgres: Database, monkeypatch: pytest.MonkeyPatch, is_worker_lost: bool
 ) -> None:
