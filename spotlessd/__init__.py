@@ -8,7 +8,8 @@ The flow, one module each:
     settle.py         when a file is complete
     reconcile.py      (complete files) − (known files) → new jobs; the same code at start, on events and by the clock
     ledger.py         every scan ever seen, its state and attempts, in one SQLite file
-    engine.py         the seam where another queue could compute instead
+    engine.py         which job is next and what becomes of it; engine_procrastinate.py where a cluster computes
+    computing.py      who computes: this machine's workers or a cluster's; lane_worker.py is what a lane needs of either
     crew.py           one lane for each worker; devices.py says on which GPUs, commons.py is what lanes share
     dispatch.py       a lane: one job's way through start_checks.py, work_orders.py, the supervisor, placing.py
     supervisor.py     keeps one worker child alive; messages.py is what they say to each other
@@ -35,6 +36,7 @@ The packages around it, each with its map in its docstring:
     review/           the page where a person looks at results and decides
     commands/         what the commands do and how they word it
     batches/          an archive folder as one batch: `spotlessd submit`
+    cluster/          several stations and workers on one PostgreSQL; not imported by a station that works alone
 
 Two kinds of process: the parent (watch, ledger, publish) is small and never loads torch; each child holds the models
 and writes only `.part` files. Imports point down: cli → service → crew → supervisor → ledger → job → settings → errors.
