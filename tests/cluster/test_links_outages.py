@@ -13,6 +13,8 @@ from spotlessd.cluster import link as link_module
 from spotlessd.cluster.station_link import Withdrawn
 from spotlessd.cluster.ticket_queue import Taken, TicketQueue
 
+pytestmark = pytest.mark.slow  # test_cluster_outages.py has the same with whole processes
+
 AWAY_SECONDS = 2.0
 DROPS = 5
 DROP = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test'"
